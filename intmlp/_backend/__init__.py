@@ -1,0 +1,90 @@
+"""The only switch between the compiled core and the Python fallback.
+
+A backend is a module with the functions of `_core.pyi`. Its name is ``python``, or ``c:`` with
+an instruction set; ``c`` alone is the best that the build and the processor have. The
+environment variable ``INTMLP_BACKEND`` forces one: a name that is unknown or not
+supported here is an error. Without it the fallback serves only where the core was not built.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from types import ModuleType
+
+_CORE = f"{__name__}._core"
+
+_active: ModuleType
+_name: str
+
+
+def active() -> ModuleType:
+    """Return the backend that serves."""
+    return _active
+
+
+def active_name() -> str:
+    """Return the full name of the backend that serves, as ``c:scalar``."""
+    return _name
+
+
+def available() -> tuple[str, ...]:
+    """Return the names of all backends that can serve here, the best first."""
+    core = _compiled()
+    compiled = () if core is None else core.instruction_sets()
+    return (*(f"c:{name}" for name in compiled), "python")
+
+
+def use(name: str) -> None:
+    """Make the backend `name` serve every network and call made from now on.
+
+    Raises
+    ------
+    ValueError
+        Where `name` is unknown, or not supported by this build or processor.
+    """
+    global _active, _name
+    names = available()
+    full = names[0] if name == "c" else name
+    if full not in names or (name == "c" and full == "python"):
+        raise ValueError(
+            f"INTMLP_BACKEND must be one of {', '.join(names)} here"
+            f"{' (the compiled core is not built)' if len(names) == 1 else ' or c'}, got {name!r}"
+        )
+    kind, _, instruction_set = full.partition(":")
+    if kind == "c":
+        _active = importlib.import_module(_CORE)
+        _active.use_instruction_set(instruction_set)
+    else:
+        _active = importlib.import_module(f"{__name__}.fallback")
+    _name = full
+
+
+def _compiled() -> ModuleType | None:
+    """Return the compiled core, or None where it was not built; other errors are raised."""
+    try:
+        return importlib.import_module(_CORE)
+    except ModuleNotFoundError as error:
+        if error.name != _CORE:
+            raise
+        return None
+
+
+def _start() -> None:
+    """Choose the backend of this process."""
+    forced = os.environ.get("INTMLP_BACKEND")
+    if forced:
+        use(forced)
+        return
+    use(available()[0])
+    if _name == "python":
+        warnings.warn(
+            "intmlp runs on its Python fallback, since its compiled core is not built; "
+            "set INTMLP_BACKEND=python to choose it without this warning",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+_start()

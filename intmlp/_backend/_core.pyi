@@ -1,0 +1,103 @@
+"""What every backend offers: the compiled `_core` and the Python `fallback` alike.
+
+Callers have checked everything: arrays are aligned, in native byte order, of the dtypes
+named here, with values inside their formats. Backends compute; they do not check again.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..nn.network import Network
+from ..qformat import QFormat
+
+Raw = NDArray[np.int32] | NDArray[np.int64]
+Source = Raw | NDArray[np.float32] | NDArray[np.float64]
+
+def instruction_sets() -> tuple[str, ...]:
+    """Return the instruction sets that this build and this processor have, best first."""
+
+def use_instruction_set(name: str) -> None:
+    """Make one of `instruction_sets` serve every later call."""
+
+def build_info() -> dict[str, str]:
+    """Return what the backend was built with."""
+
+def matmul_kernels() -> tuple[str, ...]:
+    """Return the names of the matrix product kernels, the cheapest first."""
+
+def quantize(v: NDArray[np.float64], fmt: QFormat) -> Raw:
+    """Quantize finite values; `v` is C-contiguous, of any shape."""
+
+def dequantize(raw: Raw, fmt: QFormat) -> NDArray[np.float64]:
+    """Dequantize; `raw` is C-contiguous, of any shape."""
+
+def requantize(s: Raw, frac_in: int, fmt: QFormat) -> Raw:
+    """Requantize; `s` is C-contiguous, of any shape, `frac_in` in -4096..4096."""
+
+def matmul(
+    a: Raw,
+    b: Raw,
+    bias: Raw | None,
+    bias_shift: int,
+    frac_in: int,
+    fmt: QFormat,
+    kernel: str | None = None,
+) -> Raw:
+    """Multiply `a` (m, k) and `b` (k, n), of any strides; `bias` (n,) is contiguous.
+
+    `bias_shift` is in 0..126 and `frac_in` in -4096..4096. `kernel` forces one of
+    `matmul_kernels`; ValueError where its proof of exactness does not hold.
+    """
+
+class Net:
+    """A network on this backend; it reads and writes the arrays that it is given.
+
+    `weights` and `biases` are raw (None where all parts are float), `master_weights` and
+    `master_biases` are float64 (None where the update is fixed); each is a list with one
+    C-contiguous array a layer. The biases are None where the network has none.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        weights: list[Any] | None,
+        biases: list[Any] | None,
+        master_weights: list[Any] | None,
+        master_biases: list[Any] | None,
+    ) -> None: ...
+    def forward(self, x: Source) -> NDArray[Any]:
+        """Return the output of the last layer, shape (n, n_out).
+
+        It is raw where the forward pass is fixed, else float64; values that are not
+        finite stay in it. `x` is of any strides.
+        """
+    def gradient(
+        self, x: Source, y: Source, average_shift: int
+    ) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+        """Return (gW, gb) a layer: raw where the backward pass is fixed, else float64.
+
+        gb is empty where there are no biases. FloatingPointError where a value that has
+        to be stored or quantized is not finite.
+        """
+    def train(
+        self,
+        x: Source,
+        y: Source,
+        order: NDArray[np.int64],
+        batch_size: int,
+        first: int,
+        count: int,
+        lr_shift: int,
+        average_shift: int,
+        right: NDArray[np.int32] | None,
+        loss: NDArray[np.float64] | None,
+    ) -> int:
+        """Do the steps ``first .. first + count - 1`` and return how many were done.
+
+        Step ``s`` uses the rows ``order[s * batch_size : (s + 1) * batch_size]`` of `x` and
+        `y`, the last of them may be fewer. Fewer than `count` steps were done where the
+        next one diverged, which changes nothing. `right[s]` gets the number of right
+        samples and `loss[s]` the loss of each step done. `lr_shift` is in -4096..4096.
+        """

@@ -1,0 +1,374 @@
+# cython: language_level=3
+"""The binding of the C core: shapes, dtypes, pointers and the GIL; no arithmetic.
+
+What each function promises stands in `_core.pyi`.
+"""
+
+cimport numpy as cnp
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t
+
+import numpy as np
+
+from ..qformat import OVERFLOWS, ROUNDINGS
+
+cnp.import_array()
+
+
+cdef extern from "intmlp.h" nogil:
+    ctypedef enum im_rounding:
+        pass
+    ctypedef enum im_overflow:
+        pass
+    ctypedef struct im_format:
+        int bits
+        int frac
+        im_rounding rounding
+        im_overflow overflow
+    ctypedef enum im_elem:
+        IM_I32
+        IM_I64
+    ctypedef enum im_status:
+        IM_OK
+        IM_NO_MEMORY
+        IM_NOT_EXACT
+        IM_NOT_FINITE
+    ctypedef struct im_matrix:
+        const void *data
+        ptrdiff_t row_stride
+        ptrdiff_t col_stride
+        im_elem elem
+        int bits
+    ctypedef struct im_isa:
+        pass
+    ctypedef struct im_scratch:
+        void *data
+        size_t size
+    ctypedef enum im_activation:
+        IM_LINEAR
+        IM_RELU
+        IM_LEAKY_RELU
+    ctypedef struct im_layer:
+        int64_t n_in
+        int64_t n_out
+        im_format activation
+        im_format weight
+        im_format delta
+        im_format gradient
+        im_activation function
+        bint half_at_zero
+        int slope_shift
+        void *W
+        void *b
+        double *master_W
+        double *master_b
+    ctypedef struct im_net:
+        im_format input
+        im_layer *layers
+        int depth
+        bint half_loss
+        bint two_step
+        bint forward_float
+        bint backward_float
+        bint update_float
+    ctypedef enum im_source_kind:
+        IM_SOURCE_F32
+        IM_SOURCE_F64
+        IM_SOURCE_I32
+        IM_SOURCE_I64
+    ctypedef struct im_source:
+        const void *data
+        ptrdiff_t row_stride
+        ptrdiff_t col_stride
+        im_source_kind kind
+
+    void im_quantize(const double *v, int64_t n, im_format fmt, void *out)
+    void im_dequantize(const void *raw, im_elem elem, int64_t n, int frac, double *out)
+    void im_requantize(const void *s, im_elem elem, int64_t n, int frac_in, im_format fmt,
+                       void *out)
+    void im_scratch_free(im_scratch *scratch)
+    im_status im_matmul(const im_isa *isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
+                        int64_t k, const void *bias, im_elem bias_elem, int bias_shift,
+                        int frac_in, im_format fmt, void *out, int kernel, im_scratch *scratch)
+    const im_isa *const *im_isas()
+    const char *im_isa_name(const im_isa *isa)
+    const char *im_isa_kernel(const im_isa *isa, int index)
+    im_status im_forward(const im_isa *isa, const im_net *net, im_source x, int64_t n, void *out)
+    im_status im_gradient(const im_isa *isa, const im_net *net, im_source x, im_source y,
+                          int64_t n, int average_shift, void *const *gW, void *const *gb)
+    int64_t im_train(const im_isa *isa, const im_net *net, im_source x, im_source y,
+                     const int64_t *order, int64_t n_order, int64_t batch, int64_t first,
+                     int64_t count, int lr_shift, int average_shift, int32_t *right,
+                     double *loss)
+
+cdef extern from *:
+    """
+    #if defined(__clang__)
+    #define IM_COMPILER "clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define IM_COMPILER "gcc " __VERSION__
+    #elif defined(_MSC_VER)
+    #define IM_COMPILER "msvc"
+    #else
+    #define IM_COMPILER "unknown compiler"
+    #endif
+    """
+    const char *IM_COMPILER
+
+
+# The instruction set in use. It is read and written with the GIL held, and handed down.
+cdef const im_isa *isa = im_isas()[0]
+
+cdef dict ROUNDING_CODES = {name: code for code, name in enumerate(ROUNDINGS)}
+cdef dict OVERFLOW_CODES = {name: code for code, name in enumerate(OVERFLOWS)}
+
+
+def instruction_sets():
+    names = []
+    cdef int i = 0
+    while im_isas()[i] != NULL:
+        names.append(im_isa_name(im_isas()[i]).decode())
+        i += 1
+    return tuple(names)
+
+
+def use_instruction_set(name):
+    global isa
+    isa = im_isas()[instruction_sets().index(name)]
+
+
+def build_info():
+    return {"compiler": IM_COMPILER.decode().strip()}
+
+
+def matmul_kernels():
+    names = []
+    while im_isa_kernel(isa, len(names)) != NULL:
+        names.append(im_isa_kernel(isa, len(names)).decode())
+    return tuple(names)
+
+
+cdef im_format as_format(fmt) except *:
+    cdef im_format c
+    c.bits = fmt.bits
+    c.frac = fmt.frac
+    c.rounding = <im_rounding><int>ROUNDING_CODES[fmt.rounding]
+    c.overflow = <im_overflow><int>OVERFLOW_CODES[fmt.overflow]
+    return c
+
+
+cdef inline im_elem elem_of(cnp.ndarray array):
+    return IM_I32 if cnp.PyArray_ITEMSIZE(array) == 4 else IM_I64
+
+
+cdef inline cnp.ndarray new_like(cnp.ndarray array, im_format fmt):
+    """Return an empty raw array of `fmt` with the shape of `array`."""
+    return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array),
+                             cnp.NPY_INT32 if fmt.bits <= 32 else cnp.NPY_INT64, 0)
+
+
+def quantize(cnp.ndarray v, fmt):
+    cdef im_format c = as_format(fmt)
+    cdef cnp.ndarray out = new_like(v, c)
+    cdef const double *data = <const double *>cnp.PyArray_DATA(v)
+    cdef void *to = cnp.PyArray_DATA(out)
+    cdef int64_t n = cnp.PyArray_SIZE(v)
+    with nogil:
+        im_quantize(data, n, c, to)
+    return out
+
+
+def dequantize(cnp.ndarray raw, fmt):
+    cdef cnp.ndarray out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(raw), cnp.PyArray_DIMS(raw),
+                                             cnp.NPY_FLOAT64, 0)
+    cdef const void *data = cnp.PyArray_DATA(raw)
+    cdef double *to = <double *>cnp.PyArray_DATA(out)
+    cdef im_elem elem = elem_of(raw)
+    cdef int frac = fmt.frac
+    cdef int64_t n = cnp.PyArray_SIZE(raw)
+    with nogil:
+        im_dequantize(data, elem, n, frac, to)
+    return out
+
+
+def requantize(cnp.ndarray s, int frac_in, fmt):
+    cdef im_format c = as_format(fmt)
+    cdef cnp.ndarray out = new_like(s, c)
+    cdef const void *data = cnp.PyArray_DATA(s)
+    cdef void *to = cnp.PyArray_DATA(out)
+    cdef im_elem elem = elem_of(s)
+    cdef int64_t n = cnp.PyArray_SIZE(s)
+    with nogil:
+        im_requantize(data, elem, n, frac_in, c, to)
+    return out
+
+
+cdef im_matrix as_matrix(cnp.ndarray array):
+    cdef im_matrix c
+    c.data = cnp.PyArray_DATA(array)
+    c.row_stride = cnp.PyArray_STRIDE(array, 0)
+    c.col_stride = cnp.PyArray_STRIDE(array, 1)
+    c.elem = elem_of(array)
+    c.bits = 32 if c.elem == IM_I32 else 64
+    return c
+
+
+def matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fmt, kernel=None):
+    cdef im_format c = as_format(fmt)
+    cdef im_matrix left = as_matrix(a), right = as_matrix(b)
+    cdef int64_t m = cnp.PyArray_DIM(a, 0), n = cnp.PyArray_DIM(b, 1), k = cnp.PyArray_DIM(a, 1)
+    cdef cnp.npy_intp[2] shape
+    shape[0], shape[1] = m, n
+    cdef cnp.ndarray out = cnp.PyArray_EMPTY(
+        2, shape, cnp.NPY_INT32 if c.bits <= 32 else cnp.NPY_INT64, 0)
+    cdef const void *addend = NULL
+    cdef im_elem addend_elem = IM_I32
+    if bias is not None:
+        addend = cnp.PyArray_DATA(<cnp.ndarray>bias)
+        addend_elem = elem_of(<cnp.ndarray>bias)
+    cdef int index = -1 if kernel is None else matmul_kernels().index(kernel)
+    cdef const im_isa *use = isa
+    cdef void *to = cnp.PyArray_DATA(out)
+    cdef im_scratch scratch
+    scratch.data = NULL
+    scratch.size = 0
+    cdef im_status status
+    with nogil:
+        status = im_matmul(use, left, right, m, n, k, addend, addend_elem, bias_shift, frac_in,
+                           c, to, index, &scratch)
+        im_scratch_free(&scratch)
+    if status == IM_NOT_EXACT:
+        raise ValueError(f"kernel must be one that is exact for these operands, got {kernel!r}")
+    check(status)
+    return out
+
+
+cdef int check(im_status status) except -1:
+    if status == IM_NO_MEMORY:
+        raise MemoryError("no memory for the operands of this call")
+    if status == IM_NOT_FINITE:
+        raise FloatingPointError("a value that must be stored or quantized is not finite")
+    return 0
+
+
+cdef im_source as_source(cnp.ndarray array):
+    cdef im_source c
+    c.data = cnp.PyArray_DATA(array)
+    c.row_stride = cnp.PyArray_STRIDE(array, 0)
+    c.col_stride = cnp.PyArray_STRIDE(array, 1)
+    if array.dtype.kind == "f":
+        c.kind = IM_SOURCE_F32 if cnp.PyArray_ITEMSIZE(array) == 4 else IM_SOURCE_F64
+    else:
+        c.kind = IM_SOURCE_I32 if cnp.PyArray_ITEMSIZE(array) == 4 else IM_SOURCE_I64
+    return c
+
+
+cdef void *data_of(arrays, int i):
+    """Return the data of ``arrays[i]``, or NULL where there are no arrays."""
+    return cnp.PyArray_DATA(<cnp.ndarray>arrays[i]) if arrays else NULL
+
+
+cdef dict ACTIVATION_CODES = {
+    "linear": IM_LINEAR, "relu": IM_RELU, "leaky_relu": IM_LEAKY_RELU,
+}
+
+
+cdef class Net:
+    cdef im_net net
+    cdef object network, arrays
+
+    def __cinit__(self, network, weights, biases, master_weights, master_biases):
+        self.network = network
+        self.arrays = (weights, biases, master_weights, master_biases)  # kept alive
+        cdef int depth = len(network.layers), i
+        self.net.layers = <im_layer *>PyMem_Calloc(depth, sizeof(im_layer))
+        if self.net.layers == NULL:
+            raise MemoryError("no memory for the layers of this network")
+        self.net.depth = depth
+        self.net.input = as_format(network.input)
+        self.net.half_loss = network.loss == "half_sse"
+        self.net.two_step = network.update == "two_step"
+        self.net.forward_float = network.parts.forward == "float"
+        self.net.backward_float = network.parts.backward == "float"
+        self.net.update_float = network.parts.update == "float"
+        cdef im_layer *c
+        for i, layer in enumerate(network.layers):
+            c = &self.net.layers[i]
+            c.n_in = layer.n_in
+            c.n_out = layer.n_out
+            c.activation = as_format(layer.formats.activation)
+            c.weight = as_format(layer.formats.weight)
+            c.delta = as_format(layer.formats.delta)
+            c.gradient = as_format(layer.formats.gradient)
+            c.function = <im_activation><int>ACTIVATION_CODES[layer.activation.kind]
+            c.half_at_zero = layer.activation.half_at_zero
+            c.slope_shift = layer.activation.slope_shift
+            c.W = data_of(weights, i)
+            c.b = data_of(biases, i)
+            c.master_W = <double *>data_of(master_weights, i)
+            c.master_b = <double *>data_of(master_biases, i)
+
+    def __dealloc__(self):
+        PyMem_Free(self.net.layers)
+
+    def forward(self, cnp.ndarray x):
+        last = self.network.layers[-1]
+        dtype = np.float64 if self.net.forward_float else last.formats.activation.dtype
+        cdef cnp.ndarray out = np.empty((len(x), last.n_out), dtype)
+        cdef im_source inputs = as_source(x)
+        cdef int64_t n = cnp.PyArray_DIM(x, 0)
+        cdef void *to = cnp.PyArray_DATA(out)
+        cdef const im_isa *use = isa
+        cdef im_status status
+        with nogil:
+            status = im_forward(use, &self.net, inputs, n, to)
+        check(status)
+        return out
+
+    def gradient(self, cnp.ndarray x, cnp.ndarray y, int average_shift):
+        cdef bint bias = self.network.bias
+        cdef list gw = [], gb = []
+        for layer in self.network.layers:
+            dtype = np.float64 if self.net.backward_float else layer.formats.gradient.dtype
+            gw.append(np.empty((layer.n_out, layer.n_in), dtype))
+            if bias:
+                gb.append(np.empty(layer.n_out, dtype))
+        cdef void **pointers = <void **>PyMem_Calloc(2 * self.net.depth, sizeof(void *))
+        if pointers == NULL:
+            raise MemoryError("no memory for the gradient of this network")
+        cdef int i
+        for i in range(self.net.depth):
+            pointers[i] = data_of(gw, i)
+            pointers[self.net.depth + i] = data_of(gb, i)
+        cdef void **to_b = pointers + self.net.depth if bias else NULL
+        cdef im_source inputs = as_source(x), targets = as_source(y)
+        cdef int64_t n = cnp.PyArray_DIM(x, 0)
+        cdef const im_isa *use = isa
+        cdef im_status status
+        with nogil:
+            status = im_gradient(use, &self.net, inputs, targets, n, average_shift, pointers,
+                                 to_b)
+        PyMem_Free(pointers)
+        check(status)
+        return gw, gb
+
+    def train(self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray order, int64_t batch_size,
+              int64_t first, int64_t count, int lr_shift, int average_shift, right, loss):
+        cdef im_source inputs = as_source(x), targets = as_source(y)
+        cdef const int64_t *rows = <const int64_t *>cnp.PyArray_DATA(order)
+        cdef int64_t n = cnp.PyArray_DIM(order, 0)
+        cdef int32_t *to_right = NULL
+        cdef double *to_loss = NULL
+        if right is not None:
+            to_right = <int32_t *>cnp.PyArray_DATA(<cnp.ndarray>right)
+        if loss is not None:
+            to_loss = <double *>cnp.PyArray_DATA(<cnp.ndarray>loss)
+        cdef const im_isa *use = isa
+        cdef int64_t done
+        with nogil:
+            done = im_train(use, &self.net, inputs, targets, rows, n, batch_size, first, count,
+                            lr_shift, average_shift, to_right, to_loss)
+        if done < 0:
+            check(<im_status>done)
+        return done

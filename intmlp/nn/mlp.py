@@ -1,0 +1,585 @@
+"""The multilayer perceptron: forward, gradient, step and train."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _backend
+from .._check import instance, integer
+from ..ops import dequantize, finite, quantize, shift, within
+from ..qformat import QFormat
+from .initialisation import Initialisation, uniform
+from .network import (
+    Activation,
+    LayerFormats,
+    Loss,
+    Network,
+    Parts,
+    Update,
+    describe,
+    relu,
+)
+
+Array = NDArray[Any]
+
+# A training loop comes back to Python about this often, for Ctrl-C and the progress callback.
+_SECONDS_PER_CALL = 0.05
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The gradient of a batch, layer by layer.
+
+    Attributes
+    ----------
+    weights, biases : tuple of ndarray
+        Of shapes (n_out, n_in) and (n_out,): raw in the gradient format where the backward
+        pass is fixed, else float64. `biases` is empty for a network without.
+    """
+
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step saw before its update.
+
+    Attributes
+    ----------
+    right : int
+        Number of samples whose first arg-max was the target's.
+    loss : float
+        The batch's summed loss.
+    diverged : bool
+        Whether a value was not finite; then nothing was changed, and nothing counts as right.
+    """
+
+    right: int
+    loss: float
+    diverged: bool
+
+
+@dataclass(frozen=True)
+class History:
+    """What a training saw, step by step.
+
+    Attributes
+    ----------
+    steps : int
+        Number of steps done.
+    right : ndarray of int32, shape (steps asked for,), or None where no report was asked for
+        Number of right samples of each step; 0 where a step was not done.
+    loss : ndarray of float64, shape (steps asked for,), or None
+        Summed loss of each step's batch; NaN where a step was not done.
+    diverged_at : int or None
+        The step that diverged, at which training stopped.
+    """
+
+    steps: int
+    right: NDArray[np.int32] | None
+    loss: NDArray[np.float64] | None
+    diverged_at: int | None
+
+
+class MLP:
+    """A fixed-point multilayer perceptron, exact to the last integer.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Width of the input and of every layer.
+    formats : QFormat, LayerFormats, or a sequence with one LayerFormats a layer
+        One format for every tensor, or one for each kind of tensor.
+    input_format : QFormat, optional
+        Activation format of the inputs; default: that of the first layer.
+    activation : Activation, or a sequence with one a layer
+        Made by `linear`, `relu` or `leaky_relu`.
+    bias : bool
+        Whether the layers have biases.
+    loss : {"half_sse", "sse"}
+        ``sum (a - y)**2 / 2`` or ``sum (a - y)**2``.
+    update : {"fused", "two_step"}
+        Whether a step shifts the exact product sum, or the stored gradient.
+    average : bool
+        Whether a batch's gradient is its mean; then batch sizes must be powers of two.
+    parts : Parts
+        Which parts of training compute in float64.
+    init : Initialisation
+        Made by `uniform` or `normal`.
+    seed : int or numpy.random.RandomState
+        Seed of the initial values, 0..2**32 - 1, or the state to draw them from.
+
+    Attributes
+    ----------
+    network : Network
+        The descriptor: layers, formats, parts.
+
+    Notes
+    -----
+    Source: docs/numerics.md, sections 3 to 7.
+
+    Inputs ``x`` (n, n_in) and targets ``y`` (n, n_out) are either float32 or float64, real
+    values which enter their formats, or raw integers, which must have the format's own dtype
+    and lie in the format.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import intmlp
+    >>> net = intmlp.MLP([2, 8, 1], intmlp.QFormat(16, 10), seed=1)
+    >>> x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> y = np.array([[0.0], [1.0], [1.0], [0.0]])
+    >>> history = net.train(x, y, lr_shift=2, epochs=200)
+    >>> bool(history.loss[-4:].sum() < history.loss[:4].sum())
+    True
+    >>> net.weights[0].dtype, net.weights[0].flags.writeable
+    (dtype('int32'), False)
+    """
+
+    network: Network
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        formats: QFormat | LayerFormats | Sequence[LayerFormats],
+        *,
+        input_format: QFormat | None = None,
+        activation: Activation | Sequence[Activation] = relu(),  # noqa: B008 (immutable)
+        bias: bool = True,
+        loss: Loss = "half_sse",
+        update: Update = "fused",
+        average: bool = False,
+        parts: Parts = Parts(),  # noqa: B008 (immutable)
+        init: Initialisation = uniform(),  # noqa: B008 (immutable)
+        seed: int | np.random.RandomState = 0,
+    ) -> None:
+        instance("average", average, bool)
+        instance("init", init, Initialisation)
+        self.network = describe(
+            sizes, formats, input_format, activation, bias, loss, update, parts
+        )
+        self._average = average
+        self._allocate()
+        self._initialise(init, _random_state(seed))
+        self._bind()
+
+    # Parameters ---------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> tuple[Array, ...]:
+        """Raw weights, a read-only view (n_out, n_in) a layer; absent where all is float."""
+        return _views("weights", self._weights, "all parts are float: see master_weights")
+
+    @property
+    def biases(self) -> tuple[Array, ...]:
+        """Raw biases, a read-only view (n_out,) a layer; empty for a network without."""
+        return _views("biases", self._biases, "all parts are float: see master_biases")
+
+    @property
+    def master_weights(self) -> tuple[Array, ...]:
+        """Float64 weights of a float update, read-only views; absent where it is fixed."""
+        return _views("master_weights", self._master_weights, "the update is fixed: see weights")
+
+    @property
+    def master_biases(self) -> tuple[Array, ...]:
+        """Float64 biases of a float update, read-only views; absent where it is fixed."""
+        return _views("master_biases", self._master_biases, "the update is fixed: see biases")
+
+    def set_weights(
+        self, weights: Sequence[ArrayLike], biases: Sequence[ArrayLike] | None = None
+    ) -> None:
+        """Set all weights and biases; the one way to do so.
+
+        Parameters
+        ----------
+        weights : sequence of array_like, one (n_out, n_in) a layer
+        biases : sequence of array_like, one (n_out,) a layer
+            Due exactly where the network has biases. Float arrays hold real values, which
+            enter the weight format; integer arrays hold raw values of it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where an array has the wrong count, shape, dtype or range. Nothing is set then.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import intmlp
+        >>> net = intmlp.MLP([2, 1], intmlp.QFormat(8, 4), bias=False)
+        >>> net.set_weights([np.array([[0.5, -1.0]])])
+        >>> net.weights[0]
+        array([[  8, -16]], dtype=int32)
+        """
+        if (biases is not None) != self.network.bias:
+            wanted = "given" if self.network.bias else "None"
+            raise TypeError(f"biases must be {wanted}: the network has bias={self.network.bias}")
+        pairs = [("weights", weights)] + ([] if biases is None else [("biases", biases)])
+        checked = []
+        for name, arrays in pairs:
+            if len(arrays) != len(self.network.layers):
+                raise ValueError(
+                    f"{name} must have one array per layer, {len(self.network.layers)}, "
+                    f"got {len(arrays)}"
+                )
+            for i, (array, layer) in enumerate(zip(arrays, self.network.layers, strict=True)):
+                shape = (layer.n_out, layer.n_in) if name == "weights" else (layer.n_out,)
+                value = _real_or_raw(f"{name}[{i}]", array, shape, layer.formats.weight)
+                checked.append((name, i, value))
+        with self._lock:
+            for name, i, value in checked:
+                self._store(name, i, value)
+
+    def _allocate(self) -> None:
+        """Make the arrays that the parts need: raw, master, or both."""
+
+        def arrays(dtype_of: Callable[[QFormat], Any], bias: bool) -> list[Array]:
+            return [
+                np.zeros(
+                    (layer.n_out,) if bias else (layer.n_out, layer.n_in),
+                    dtype_of(layer.formats.weight),
+                )
+                for layer in self.network.layers
+                if self.network.bias or not bias
+            ]
+
+        parts = self.network.parts
+        raw, master = parts.any_fixed, parts.update == "float"
+        self._weights = arrays(lambda fmt: fmt.dtype, False) if raw else None
+        self._biases = arrays(lambda fmt: fmt.dtype, True) if raw else None
+        self._master_weights = arrays(lambda fmt: np.float64, False) if master else None
+        self._master_biases = arrays(lambda fmt: np.float64, True) if master else None
+
+    def _initialise(self, init: Initialisation, state: np.random.RandomState) -> None:
+        """Draw the initial values layer by layer, weights before biases."""
+        for i, layer in enumerate(self.network.layers):
+            fmt = layer.formats.weight
+            for name, shape in (("weights", (layer.n_out, layer.n_in)), ("biases", (layer.n_out,))):
+                if name == "biases" and not self.network.bias:
+                    continue
+                drawn = init.draw(state, shape, layer.n_in)
+                if init.unit == "raw":
+                    # A raw integer has no fraction bits to lose: only overflow applies.
+                    raw = quantize(drawn, QFormat(fmt.bits, 0, overflow=fmt.overflow))
+                    self._store(name, i, drawn * 2.0**-fmt.frac, raw)
+                else:
+                    self._store(name, i, drawn)
+
+    def _store(self, name: str, i: int, value: Array, raw: Array | None = None) -> None:
+        """Write one tensor, a real value or a raw one, into every array that holds it."""
+        fmt = self.network.layers[i].formats.weight
+        real = value if value.dtype.kind == "f" else dequantize(value, fmt)
+        if raw is None:
+            raw = quantize(value, fmt) if value.dtype.kind == "f" else value
+        held, master = getattr(self, f"_{name}"), getattr(self, f"_master_{name}")
+        if held is not None:
+            held[i][...] = raw
+        if master is not None:
+            master[i][...] = real
+
+    # Computation --------------------------------------------------------------------------
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Return the output of the last layer.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, n_in)
+            Real values or raw integers of the input format; n may be 0.
+
+        Returns
+        -------
+        ndarray, shape (n, n_out)
+            Raw in the last layer's activation format, or float64 for a float forward pass.
+
+        Examples
+        --------
+        >>> import intmlp
+        >>> net = intmlp.MLP([2, 1], intmlp.QFormat(8, 4), bias=False)
+        >>> net.set_weights([[[0.5, 1.0]]])
+        >>> net.forward([[1.0, 2.0]])
+        array([[40]], dtype=int32)
+        """
+        inputs = self._inputs(x)
+        with self._lock:
+            return self._net.forward(inputs)
+
+    def gradient(self, x: ArrayLike, y: ArrayLike) -> Gradient:
+        """Return the gradient of the loss over a batch; nothing is updated.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, n_in)
+        y : array_like, shape (n, n_out)
+            Real values or raw integers, n at least 1.
+
+        Returns
+        -------
+        Gradient
+            Raw in the gradient formats, or float64 for a float backward pass.
+
+        Raises
+        ------
+        FloatingPointError
+            Where a float value that must be stored or quantized is not finite.
+
+        Examples
+        --------
+        >>> import intmlp
+        >>> net = intmlp.MLP([2, 1], intmlp.QFormat(8, 4), bias=False)
+        >>> net.set_weights([[[0.5, 1.0]]])
+        >>> net.gradient([[1.0, 2.0]], [[2.0]]).weights
+        (array([[ 8, 16]], dtype=int32),)
+        """
+        inputs, targets = self._batch(x, y)
+        average_shift = self._average_shift("the number of samples in x", len(inputs))
+        with self._lock:
+            weights, biases = self._net.gradient(inputs, targets, average_shift)
+        return Gradient(tuple(weights), tuple(biases))
+
+    def step(self, x: ArrayLike, y: ArrayLike, lr_shift: int) -> Step:
+        """Update the weights by one step on one batch.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, n_in)
+        y : array_like, shape (n, n_out)
+            Real values or raw integers, n at least 1.
+        lr_shift : int
+            The learning rate is ``2**-lr_shift``; any integer.
+
+        Returns
+        -------
+        Step
+            What the step saw before its update.
+
+        Examples
+        --------
+        >>> import intmlp
+        >>> net = intmlp.MLP([2, 1], intmlp.QFormat(8, 4), bias=False)
+        >>> net.set_weights([[[0.5, 1.0]]])
+        >>> net.step([[1.0, 2.0]], [[2.0]], lr_shift=2)
+        Step(right=1, loss=0.125, diverged=False)
+        >>> net.weights
+        (array([[ 6, 12]], dtype=int32),)
+        """
+        inputs, targets = self._batch(x, y)
+        n = len(inputs)
+        average_shift = self._average_shift("the number of samples in x", n)
+        right, loss = np.zeros(1, np.int32), np.full(1, np.nan)
+        with self._lock:
+            done = self._net.train(
+                inputs,
+                targets,
+                np.arange(n),
+                n,
+                0,
+                1,
+                shift("lr_shift", lr_shift),
+                average_shift,
+                right,
+                loss,
+            )
+        return Step(int(right[0]), float(loss[0]), done == 0)
+
+    def train(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        lr_shift: int,
+        *,
+        epochs: int = 1,
+        batch_size: int = 1,
+        shuffle: bool = True,
+        seed: int | np.random.RandomState = 0,
+        report: bool = True,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> History:
+        """Train for whole epochs; the loop runs in the backend.
+
+        Ctrl-C, and an exception in `progress`, leave the weights as they were after a whole
+        number of steps.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, n_in)
+        y : array_like, shape (n, n_out)
+            Real values or raw integers, n at least 1.
+        lr_shift : int
+            The learning rate is ``2**-lr_shift``; any integer.
+        epochs : int
+            Passes over the samples, at least 0.
+        batch_size : int
+            Samples a step; the last batch of an epoch may be shorter.
+        shuffle : bool
+            Whether each epoch takes a new permutation, or the order of `x`.
+        seed : int or numpy.random.RandomState
+            Seed of the permutations, 0..2**32 - 1, or the state to draw them from.
+        report : bool
+            Whether to record `right` and `loss` of each step.
+        progress : callable, optional
+            Called as ``progress(steps done, steps in all)`` some times a second and at the end.
+
+        Returns
+        -------
+        History
+
+        Examples
+        --------
+        >>> import intmlp
+        >>> net = intmlp.MLP([2, 1], intmlp.QFormat(16, 8), bias=False)
+        >>> net.set_weights([[[0.5, 1.0]]])
+        >>> history = net.train([[1.0, 2.0]], [[2.0]], lr_shift=3, epochs=3)
+        >>> history.loss
+        array([0.125     , 0.01757812, 0.00247192])
+        """
+        inputs, targets = self._batch(x, y)
+        epochs = integer("epochs", epochs, 0, 2**31 - 1)
+        batch_size = integer("batch_size", batch_size, 1, 2**31 - 1)
+        instance("shuffle", shuffle, bool)
+        instance("report", report, bool)
+        average_shift = self._average_shift("batch_size", batch_size)
+        lr_shift = shift("lr_shift", lr_shift)
+        state = _random_state(seed)
+
+        n = len(inputs)
+        per_epoch = -(-n // batch_size)
+        total = epochs * per_epoch
+        right = np.zeros(total, np.int32) if report else None
+        loss = np.full(total, np.nan) if report else None
+        done, count, diverged_at = 0, 1, None
+        for epoch in range(epochs):
+            order = state.permutation(n).astype(np.int64) if shuffle else np.arange(n)
+            here = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
+            first = 0
+            while first < per_epoch and diverged_at is None:
+                asked = min(count, per_epoch - first)
+                started = perf_counter()
+                with self._lock:
+                    steps = self._net.train(
+                        inputs,
+                        targets,
+                        order,
+                        batch_size,
+                        first,
+                        asked,
+                        lr_shift,
+                        average_shift,
+                        None if right is None else right[here],
+                        None if loss is None else loss[here],
+                    )
+                seconds = perf_counter() - started
+                count = max(1, min(2 * count, int(asked * _SECONDS_PER_CALL / (seconds + 1e-9))))
+                first += steps
+                done += steps
+                if steps < asked:
+                    diverged_at = done
+                if progress is not None:
+                    progress(done, total)
+            if diverged_at is not None:
+                break
+        return History(done, right, loss, diverged_at)
+
+    def _inputs(self, x: ArrayLike) -> Array:
+        """Return `x` checked for the input format."""
+        return _real_or_raw("x", x, (None, self.network.layers[0].n_in), self.network.input)
+
+    def _batch(self, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+        """Return `x` and `y` checked, with as many rows and at least one."""
+        inputs = self._inputs(x)
+        last = self.network.layers[-1]
+        targets = _real_or_raw("y", y, (None, last.n_out), last.formats.activation)
+        if len(inputs) != len(targets):
+            raise ValueError(
+                f"x and y must have equally many rows, got {len(inputs)} and {len(targets)}"
+            )
+        if len(inputs) == 0:
+            raise ValueError("x must have at least 1 row, got 0")
+        return inputs, targets
+
+    def _average_shift(self, name: str, batch_size: int) -> int:
+        """Return ``m`` of the nominal batch size ``2**m``, or 0 where sums are not averaged."""
+        if not self._average:
+            return 0
+        if batch_size & (batch_size - 1):
+            raise ValueError(
+                f"{name} must be a power of two with average=True, got {batch_size}"
+            )
+        return batch_size.bit_length() - 1
+
+    # The backend's part --------------------------------------------------------------------
+
+    def _bind(self) -> None:
+        """Hand the arrays to the backend that serves now."""
+        self._lock = threading.Lock()
+        self._net = _backend.active().Net(
+            self.network,
+            self._weights,
+            self._biases,
+            self._master_weights,
+            self._master_biases,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: everything but the lock and the backend's part."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_net")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickle and bind it to the backend that serves now."""
+        self.__dict__.update(state)
+        self._bind()
+
+
+def _random_state(seed: int | np.random.RandomState) -> np.random.RandomState:
+    """Return `seed` itself, or the state that it seeds."""
+    if isinstance(seed, np.random.RandomState):
+        return seed
+    return np.random.RandomState(integer("seed", seed, 0, 2**32 - 1))
+
+
+def _views(name: str, arrays: list[Array] | None, reason: str) -> tuple[Array, ...]:
+    """Return read-only views of `arrays`, or raise where the network has none."""
+    if arrays is None:
+        raise AttributeError(f"this network has no {name}: {reason}")
+    views = tuple(array.view() for array in arrays)
+    for view in views:
+        view.flags.writeable = False
+    return views
+
+
+def _real_or_raw(
+    name: str, value: ArrayLike, shape: tuple[int | None, ...], fmt: QFormat
+) -> Array:
+    """Return `value` as an aligned native array of finite floats or of raw values of `fmt`.
+
+    A None in `shape` is any length.
+    """
+    array = np.asarray(value)
+    if array.ndim != len(shape) or any(
+        want is not None and want != have for want, have in zip(shape, array.shape, strict=True)
+    ):
+        wanted = ", ".join("n" if want is None else str(want) for want in shape)
+        raise ValueError(
+            f"{name} must have shape ({wanted}{',' if len(shape) == 1 else ''}), got {array.shape}"
+        )
+    native = array.dtype.newbyteorder("=")
+    if native in (np.float32, np.float64):
+        array = np.require(array, native, "A")
+        finite(name, array)
+    elif native == fmt.dtype:
+        array = np.require(array, native, "A")
+        within(name, array, fmt)
+    else:
+        raise TypeError(
+            f"{name} must be float32 or float64 (real values) or {fmt.dtype} (raw values of "
+            f"{fmt}), got {array.dtype}"
+        )
+    return array

@@ -1,0 +1,215 @@
+"""What a network is: its layers, their formats and functions, and how it trains.
+
+`Network` is the one descriptor that goes through every backend. A feature adds a field to it,
+here and in `src/net/net.h`, not an argument to every function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from .._check import choice, instance, integer
+from ..qformat import QFormat
+
+Part = Literal["fixed", "float"]
+Loss = Literal["sse", "half_sse"]
+Update = Literal["fused", "two_step"]
+
+LOSSES = ("sse", "half_sse")
+UPDATES = ("fused", "two_step")
+
+
+@dataclass(frozen=True)
+class LayerFormats:
+    """The formats of a layer's four kinds of tensor.
+
+    Parameters
+    ----------
+    activation : QFormat
+        Pre-activation ``Z`` and activation ``A``; for the last layer the targets too.
+    weight : QFormat
+        Weights and biases.
+    delta : QFormat
+        ``E``, the error that arrives from the layer above, and the delta ``D``.
+    gradient : QFormat
+        ``gW`` and ``gb`` where they are stored (``two_step`` updates, ``MLP.gradient``).
+
+    Examples
+    --------
+    >>> from intmlp import LayerFormats, QFormat
+    >>> narrow, wide = QFormat(8, 4), QFormat(16, 12)
+    >>> LayerFormats(activation=narrow, weight=wide, delta=narrow, gradient=wide).weight.bits
+    16
+    """
+
+    activation: QFormat
+    weight: QFormat
+    delta: QFormat
+    gradient: QFormat
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            instance(field.name, getattr(self, field.name), QFormat)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which parts of training compute in fixed point, and which in float64.
+
+    Parameters
+    ----------
+    forward, backward, update : {"fixed", "float"}
+        See docs/numerics.md, section 7.
+
+    Examples
+    --------
+    >>> from intmlp import Parts
+    >>> Parts(backward="float")
+    Parts(forward='fixed', backward='float', update='fixed')
+    """
+
+    forward: Part = "fixed"
+    backward: Part = "fixed"
+    update: Part = "fixed"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            choice(field.name, getattr(self, field.name), ("fixed", "float"))
+
+    @property
+    def any_fixed(self) -> bool:
+        """Whether any part reads raw weights."""
+        return "fixed" in (self.forward, self.backward, self.update)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function; made by `linear`, `relu` or `leaky_relu`."""
+
+    kind: Literal["linear", "relu", "leaky_relu"]
+    half_at_zero: bool = False
+    slope_shift: int = 0
+
+
+def linear() -> Activation:
+    """Return the identity, ``f(z) = z``.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> intmlp.linear().kind
+    'linear'
+    """
+    return Activation("linear")
+
+
+def relu(derivative_at_zero: float = 0) -> Activation:
+    """Return ``f(z) = max(z, 0)``.
+
+    Parameters
+    ----------
+    derivative_at_zero : {0, 0.5}
+        The derivative where ``z == 0``; automatic differentiation takes 0.5.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> intmlp.relu(derivative_at_zero=0.5).half_at_zero
+    True
+    """
+    choice("derivative_at_zero", derivative_at_zero, (0, 0.5))
+    return Activation("relu", half_at_zero=derivative_at_zero == 0.5)
+
+
+def leaky_relu(slope_shift: int) -> Activation:
+    """Return ``f(z) = z`` for ``z >= 0``, else ``z * 2**-slope_shift``.
+
+    Parameters
+    ----------
+    slope_shift : int
+        1..63.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> intmlp.leaky_relu(3).slope_shift
+    3
+    """
+    return Activation("leaky_relu", slope_shift=integer("slope_shift", slope_shift, 1, 63))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: ``n_in`` inputs, ``n_out`` outputs, its formats and its activation."""
+
+    n_in: int
+    n_out: int
+    formats: LayerFormats
+    activation: Activation
+
+
+@dataclass(frozen=True)
+class Network:
+    """The descriptor of a network; every backend computes from it alone."""
+
+    input: QFormat
+    layers: tuple[Layer, ...]
+    bias: bool
+    loss: Loss
+    update: Update
+    parts: Parts
+
+
+def describe(
+    sizes: Sequence[int],
+    formats: QFormat | LayerFormats | Sequence[LayerFormats],
+    input_format: QFormat | None,
+    activation: Activation | Sequence[Activation],
+    bias: bool,
+    loss: Loss,
+    update: Update,
+    parts: Parts,
+) -> Network:
+    """Check the arguments of `MLP` and return its descriptor.
+
+    Parameters are those of `MLP`, which documents them.
+    """
+    sizes = [integer(f"sizes[{i}]", n, 1, 2**31 - 1) for i, n in enumerate(sizes)]
+    if len(sizes) < 2:
+        raise ValueError(f"sizes must have at least 2 entries, got {len(sizes)}")
+    count = len(sizes) - 1
+    if isinstance(formats, QFormat):
+        formats = LayerFormats(formats, formats, formats, formats)
+    each_formats = _per_layer("formats", formats, LayerFormats, count)
+    each_activation = _per_layer("activation", activation, Activation, count)
+    if input_format is None:
+        input_format = each_formats[0].activation
+    instance("input_format", input_format, QFormat)
+    instance("bias", bias, bool)
+    instance("parts", parts, Parts)
+    choice("loss", loss, LOSSES)
+    choice("update", update, UPDATES)
+    layers = tuple(
+        Layer(n_in, n_out, layer_formats, layer_activation)
+        for n_in, n_out, layer_formats, layer_activation in zip(
+            sizes, sizes[1:], each_formats, each_activation, strict=False
+        )
+    )
+    return Network(input_format, layers, bias, loss, update, parts)
+
+
+def _per_layer(name: str, value: object, kind: type, count: int) -> list:
+    """Return `value` once per layer, or the sequence that it already is."""
+    if isinstance(value, kind):
+        return [value] * count
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise TypeError(
+            f"{name} must be one {kind.__name__} or a sequence of them, got {type(value).__name__}"
+        )
+    if len(value) != count:
+        raise ValueError(f"{name} must have one entry per layer, {count}, got {len(value)}")
+    for i, entry in enumerate(value):
+        instance(f"{name}[{i}]", entry, kind)
+    return list(value)

@@ -1,0 +1,285 @@
+"""Single operations on raw arrays: checked entry points to the backend."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _backend
+from ._check import instance
+from .qformat import QFormat
+
+Raw = NDArray[np.int32] | NDArray[np.int64]
+
+# No int64 is moved by a shift beyond this without becoming its own limit (zero, minus one or
+# out of range), so every larger shift gives the same integers.
+_SHIFT_LIMIT = 4096
+
+
+def quantize(v: ArrayLike, fmt: QFormat, *, stream: None = None) -> Raw:
+    """Return the raw integers to which the exact values of `v` round in `fmt`.
+
+    Parameters
+    ----------
+    v : array_like of float32 or float64, any shape
+        Finite real values.
+    fmt : QFormat
+        The format; its rounding and overflow rules decide.
+    stream : None
+        Reserved for the random stream of stochastic rounding, which this release refuses.
+
+    Returns
+    -------
+    ndarray of ``fmt.dtype``, the shape of `v`
+
+    Raises
+    ------
+    TypeError
+        Where `v` is not of a floating dtype (integers may be meant as raw).
+    ValueError
+        Where `v` holds NaN or an infinity.
+
+    Notes
+    -----
+    Source: docs/numerics.md, section 1.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> intmlp.quantize([0.5, -0.3, 9.0], intmlp.QFormat(8, 4))
+    array([  8,  -5, 127], dtype=int32)
+    """
+    instance("fmt", fmt, QFormat)
+    _no_stream(stream)
+    values = np.asarray(v)
+    if values.dtype.kind != "f" or values.dtype.itemsize not in (4, 8):
+        raise TypeError(f"v must be float32 or float64, got {values.dtype}")
+    values = np.ascontiguousarray(values, np.float64).reshape(values.shape)
+    finite("v", values)
+    return _backend.active().quantize(values, fmt)
+
+
+def dequantize(raw: ArrayLike, fmt: QFormat) -> NDArray[np.float64]:
+    """Return ``raw * 2**-fmt.frac``, correctly rounded to float64.
+
+    Parameters
+    ----------
+    raw : array_like of integers, any shape
+        Raw values of `fmt`.
+    fmt : QFormat
+        The format of `raw`.
+
+    Returns
+    -------
+    ndarray of float64, the shape of `raw`
+        Exact where the value has at most 53 significant bits.
+
+    Raises
+    ------
+    TypeError
+        Where `raw` is not of an integer dtype.
+    ValueError
+        Where a value lies outside the format.
+
+    Notes
+    -----
+    Source: docs/numerics.md, section 1.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> intmlp.dequantize([8, -5, 127], intmlp.QFormat(8, 4))
+    array([ 0.5   , -0.3125,  7.9375])
+    """
+    instance("fmt", fmt, QFormat)
+    values = integers("raw", raw)
+    within("raw", values, fmt)
+    return _backend.active().dequantize(_contiguous(values), fmt)
+
+
+def requantize(s: ArrayLike, frac_in: int, fmt: QFormat, *, stream: None = None) -> Raw:
+    """Return the raw integers to which ``s * 2**-frac_in`` rounds in `fmt`.
+
+    Parameters
+    ----------
+    s : array_like of integers, any shape
+        Any values that int64 holds.
+    frac_in : int
+        Fraction width of `s`: any integer.
+    fmt : QFormat
+        The format of the result; its rounding and overflow rules decide.
+    stream : None
+        Reserved for the random stream of stochastic rounding, which this release refuses.
+
+    Returns
+    -------
+    ndarray of ``fmt.dtype``, the shape of `s`
+
+    Raises
+    ------
+    TypeError
+        Where `s` is not of an integer dtype.
+    ValueError
+        Where int64 does not hold `s`.
+
+    Notes
+    -----
+    Source: docs/numerics.md, section 1.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> intmlp.requantize([100, -24, 24], 6, intmlp.QFormat(8, 2, "floor"))
+    array([ 6, -2,  1], dtype=int32)
+    """
+    instance("fmt", fmt, QFormat)
+    _no_stream(stream)
+    values = _contiguous(integers("s", s))
+    return _backend.active().requantize(values, shift("frac_in", frac_in), fmt)
+
+
+def matmul(
+    a: ArrayLike,
+    b: ArrayLike,
+    frac_in: int,
+    fmt: QFormat,
+    *,
+    bias: ArrayLike | None = None,
+    bias_frac: int | None = None,
+    stream: None = None,
+) -> Raw:
+    """Return the exact product ``a @ b (+ bias)``, requantized once into `fmt`.
+
+    Parameters
+    ----------
+    a : array_like of integers, shape (m, k)
+    b : array_like of integers, shape (k, n)
+        Any values that int64 holds, in any memory order.
+    frac_in : int
+        Fraction width of the products: the sum of the operands' fraction widths.
+    fmt : QFormat
+        The format of the result; its rounding and overflow rules decide.
+    bias : array_like of integers, shape (n,), optional
+        Added to every row before the one rounding.
+    bias_frac : int, optional
+        Fraction width of `bias`, with ``0 <= frac_in - bias_frac <= 126``; required with `bias`.
+    stream : None
+        Reserved for the random stream of stochastic rounding, which this release refuses.
+
+    Returns
+    -------
+    ndarray of ``fmt.dtype``, shape (m, n)
+
+    Raises
+    ------
+    TypeError
+        Where an operand is not of an integer dtype.
+    ValueError
+        Where shapes do not fit, or int64 does not hold a value.
+
+    Notes
+    -----
+    No partial sum wraps, saturates or rounds, whatever the values and the length of the
+    sum. Source: docs/numerics.md, section 2.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> a, b = [[3, -5], [2, 4]], [[7], [2]]
+    >>> intmlp.matmul(a, b, 4, intmlp.QFormat(8, 2), bias=[1], bias_frac=2)
+    array([[4],
+           [6]], dtype=int32)
+    """
+    instance("fmt", fmt, QFormat)
+    _no_stream(stream)
+    left, right = integers("a", a), integers("b", b)
+    for name, operand in (("a", left), ("b", right)):
+        if operand.ndim != 2:
+            raise ValueError(f"{name} must have 2 dimensions, got {operand.ndim}")
+    if left.shape[1] != right.shape[0]:
+        raise ValueError(
+            f"a and b must fit as (m, k) and (k, n), got shapes {left.shape} and {right.shape}"
+        )
+    addend, bias_shift = None, 0
+    if bias is not None:
+        addend = _contiguous(integers("bias", bias))
+        if addend.shape != right.shape[1:]:
+            raise ValueError(f"bias must have shape {right.shape[1:]}, got {addend.shape}")
+        if bias_frac is None:
+            raise TypeError("bias_frac must be given with bias, got None")
+        bias_shift = operator.index(frac_in) - operator.index(bias_frac)
+        if not 0 <= bias_shift <= 126:
+            raise ValueError(
+                f"bias_frac must be in {frac_in - 126}..{frac_in} (frac_in - 126 .. frac_in), "
+                f"got {bias_frac}"
+            )
+    elif bias_frac is not None:
+        raise TypeError(f"bias_frac must be None without a bias, got {bias_frac}")
+    return _backend.active().matmul(
+        left, right, addend, bias_shift, shift("frac_in", frac_in), fmt
+    )
+
+
+def integers(name: str, value: ArrayLike) -> Raw:
+    """Return `value` as an aligned, native int32 or int64 array of any strides."""
+    array = np.asarray(value)
+    if array.dtype.kind == "O" and all(isinstance(entry, int) for entry in array.flat):
+        raise ValueError(f"{name} must hold values in -2**63..2**63 - 1, got larger ones")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be of an integer dtype (raw values), got {array.dtype}")
+    if array.dtype.kind == "u" and array.dtype.itemsize == 8 and array.size:
+        if array.max() > np.iinfo(np.int64).max:
+            raise ValueError(
+                f"{name} must hold values in -2**63..2**63 - 1, got {int(array.max())}"
+            )
+    narrow = array.dtype in (np.int8, np.int16, np.int32, np.uint8, np.uint16)
+    return np.require(array, np.int32 if narrow else np.int64, "A")
+
+
+def within(name: str, raw: Any, fmt: QFormat) -> None:
+    """Raise where a value of `raw` lies outside `fmt`."""
+    if raw.size == 0:
+        return
+    low, high = int(raw.min()), int(raw.max())
+    if low < fmt.raw_min or high > fmt.raw_max:
+        raise ValueError(
+            f"{name} must hold raw values in {fmt.raw_min}..{fmt.raw_max} of {fmt}, "
+            f"got {low if low < fmt.raw_min else high}"
+        )
+
+
+def finite(name: str, values: Any) -> None:
+    """Raise where `values` holds NaN or an infinity; block by block, to keep memory small."""
+    for start in range(0, len(values) if values.ndim else 1, 4096):
+        block = values[start : start + 4096] if values.ndim else values
+        good = np.isfinite(block)
+        if not good.all():
+            raise ValueError(f"{name} must hold finite values, got {block[~good].flat[0]}")
+
+
+def shift(name: str, value: int) -> int:
+    """Return a fraction width or shift that gives the same integers and is small."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an integer, got {type(value).__name__} {value!r}"
+        ) from None
+    return max(-_SHIFT_LIMIT, min(_SHIFT_LIMIT, number))
+
+
+def _contiguous(array: Raw) -> Raw:
+    """Return `array` in C order; unlike `ascontiguousarray`, zero dimensions stay zero."""
+    return np.require(array, requirements="C")
+
+
+def _no_stream(stream: Any) -> None:
+    """Refuse a random stream, which only stochastic rounding would read."""
+    if stream is not None:
+        raise ValueError(
+            f"stream must be None: stochastic rounding is not computed by this release, "
+            f"got {stream!r}"
+        )

@@ -1,0 +1,45 @@
+"""Build of the compiled core; all other metadata stands in pyproject.toml."""
+
+import os
+from glob import glob
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+
+class BuildCore(build_ext):
+    """Add what each compiler needs: warnings, and float parts without fused multiply-add."""
+
+    FLAGS = {
+        "unix": ["-std=c11", "-O3", "-Wall", "-Wextra", "-ffp-contract=off"],
+        "mingw32": ["-std=c11", "-O3", "-Wall", "-Wextra", "-ffp-contract=off"],
+        "msvc": ["/std:c11", "/O2", "/fp:precise"],
+    }
+
+    def build_extensions(self):
+        import numpy
+
+        for extension in self.extensions:
+            extension.include_dirs.append(numpy.get_include())
+            # The user's CFLAGS come first on the command line; repeated here, they win.
+            extension.extra_compile_args = [
+                *self.FLAGS.get(self.compiler.compiler_type, []),
+                *os.environ.get("CFLAGS", "").split(),
+            ]
+        super().build_extensions()
+
+
+core = Extension(
+    "intmlp._backend._core",
+    sources=["intmlp/_backend/_core.pyx", *sorted(glob("src/*/*.c"))],
+    depends=sorted(glob("src/**/*.h", recursive=True)),
+    include_dirs=["src"],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+    libraries=[] if os.name == "nt" else ["m"],
+)
+
+# A pure wheel is asked for by name; otherwise a core that does not build stops the build.
+setup(
+    ext_modules=[] if os.environ.get("INTMLP_NO_EXTENSION") == "1" else [core],
+    cmdclass={"build_ext": BuildCore},
+)

@@ -1,0 +1,148 @@
+/* How a value enters a format: the one definition of round, saturate and wrap.
+ *
+ * A shift splits s into its floor q and what is lost, half and sticky; im_round_up decides
+ * from these whether q or q + 1 is the result. This serves int64, im_wide and float64 alike.
+ */
+#ifndef IM_ROUND_H
+#define IM_ROUND_H
+
+#include <string.h>
+
+#include "../intmlp.h"
+#include "wide.h"
+
+/* Shifting a negative integer right is implementation-defined in C11: all of gcc, clang and
+ * MSVC repeat the sign, and a compiler that does not stops here. */
+_Static_assert((INT64_C(-1) >> 1) == -1, "a right shift must repeat the sign");
+
+/* Whether the exact value q + (half, sticky) rounds to q + 1 (docs/numerics.md, section 1). */
+static inline bool im_round_up(im_rounding rounding, bool q_odd, bool half, bool sticky,
+                               bool negative) {
+  switch (rounding) {
+    case IM_TOWARD_ZERO: return negative && (half || sticky);
+    case IM_HALF_UP: return half;
+    case IM_HALF_AWAY: return half && (sticky || !negative);
+    case IM_HALF_EVEN: return half && (sticky || q_odd);
+    case IM_FLOOR: break;
+  }
+  return false;
+}
+
+/* s / 2**k rounded, k 1..63. Result: magnitude at most 2**62, no overflow. */
+static inline int64_t im_round_shift(int64_t s, int k, im_rounding rounding) {
+  int64_t q = s >> k;
+  uint64_t lost = (uint64_t)s << (64 - k);
+  return q + im_round_up(rounding, q & 1, lost >> 63, (lost << 1) != 0, s < 0);
+}
+
+/* R of docs/numerics.md: s * 2**-k rounded, any k. For k <= 0 this multiplies: modulo 2**192
+ * where the result will wrap; where it will saturate, a product that may need more than 128
+ * bits is replaced by +-2**128, which is beyond every format, also after an int64 is added. */
+static inline im_wide im_round_wide(im_wide s, int k, im_rounding rounding,
+                                    im_overflow overflow) {
+  if (k > 0) {
+    bool half, sticky;
+    im_wide q = im_wide_floor_shift(s, k, &half, &sticky);
+    bool up = im_round_up(rounding, q.limb[0] & 1, half, sticky, im_wide_negative(s));
+    return im_wide_add(q, im_wide_of(up));
+  }
+  if (overflow == IM_SATURATE && !(k >= -64 && im_wide_fits(s))) {
+    bool negative = im_wide_negative(s);
+    im_wide magnitude = negative ? im_wide_negate(s) : s;
+    if (!im_wide_zero(s) && im_wide_length(magnitude) - k > 128) {
+      im_wide far = {{0, 0, 1}};
+      return negative ? im_wide_negate(far) : far;
+    }
+  }
+  return im_wide_shl(s, -k);
+}
+
+/* The overflow rule: the raw value that v becomes. */
+static inline int64_t im_enter(int64_t v, int bits, im_overflow overflow) {
+  if (overflow == IM_WRAP) {
+    int unused = 64 - bits;
+    return (int64_t)((uint64_t)v << unused) >> unused;
+  }
+  int64_t high = INT64_MAX >> (64 - bits), low = -high - 1;
+  return v < low ? low : v > high ? high : v;
+}
+
+static inline int64_t im_enter_wide(im_wide v, int bits, im_overflow overflow) {
+  if (overflow == IM_SATURATE && !im_wide_fits(v))
+    return im_enter(im_wide_negative(v) ? INT64_MIN : INT64_MAX, bits, overflow);
+  return im_enter((int64_t)v.limb[0], bits, overflow);
+}
+
+/* requantize(s * 2**-k) for an exact sum s; k = frac_in - fmt.frac. */
+static inline int64_t im_requantize_wide(im_wide s, int k, im_format fmt) {
+  im_wide rounded = im_round_wide(s, k, fmt.rounding, fmt.overflow);
+  return im_enter_wide(rounded, fmt.bits, fmt.overflow);
+}
+
+static inline int64_t im_requantize_i64(int64_t s, int k, im_format fmt) {
+  if (k >= 1 && k <= 63)
+    return im_enter(im_round_shift(s, k, fmt.rounding), fmt.bits, fmt.overflow);
+  if (k == 0) return im_enter(s, fmt.bits, fmt.overflow);
+  return im_requantize_wide(im_wide_of(s), k, fmt);
+}
+
+/* enter(w + R(-s)): the update of one weight by the negative of an exact sum s. */
+static inline int64_t im_update_wide(int64_t w, im_wide s, int k, im_format fmt) {
+  im_wide step = im_round_wide(im_wide_negate(s), k, fmt.rounding, fmt.overflow);
+  return im_enter_wide(im_wide_add(im_wide_of(w), step), fmt.bits, fmt.overflow);
+}
+
+/* The same where it is proved that int64 holds everything: -s does not overflow (|s| < 2**63),
+ * k is 1..63, so |R(-s)| <= 2**62, and |w| <= 2**61 (bits <= 62), so their sum fits. */
+static inline bool im_update_is_narrow(int k, int bits) { return k >= 1 && k <= 63 && bits <= 62; }
+
+static inline int64_t im_update_i64(int64_t w, int64_t s, int k, im_format fmt) {
+  return im_enter(w + im_round_shift(-s, k, fmt.rounding), fmt.bits, fmt.overflow);
+}
+
+/* R of a finite float64, read at frac 0 and written at `frac` 0..63.
+ *
+ * Scaling up by a power of two is exact. Where |v * 2**frac| < 2**62, the result t of cutting
+ * off the fraction fits int64, and the fraction r that was cut off is exact, since its bits
+ * are some of the float's own; below zero the floor is t - 1 and the fraction above it 1 - r,
+ * of which half and sticky follow without computing it. Elsewhere v is taken apart into an
+ * integer mantissa times a power of two. */
+static inline im_wide im_round_double(double v, int frac, im_rounding rounding,
+                                      im_overflow overflow) {
+  double magnitude = fabs(v) * (double)(UINT64_C(1) << frac);
+  if (magnitude < 0x1p62) {
+    int64_t q = (int64_t)magnitude;
+    double r = magnitude - (double)q;
+    bool half = r >= 0.5, sticky = r != 0 && r != 0.5;
+    if (v < 0) {
+      q = -q - (r != 0);
+      half = r != 0 && r <= 0.5;
+    }
+    return im_wide_of(q + im_round_up(rounding, q & 1, half, sticky, v < 0));
+  }
+  int exponent;
+  int64_t mantissa = (int64_t)ldexp(frexp(v, &exponent), 53);
+  return im_round_wide(im_wide_of(mantissa), 53 - exponent - frac, rounding, overflow);
+}
+
+/* quantize(v) for one finite value. */
+static inline int64_t im_quantize_double(double v, im_format fmt) {
+  im_wide rounded = im_round_double(v, fmt.frac, fmt.rounding, fmt.overflow);
+  return im_enter_wide(rounded, fmt.bits, fmt.overflow);
+}
+
+/* Reading and writing one element of a raw array ----------------------------------------- */
+
+static inline int64_t im_load(const void *data, im_elem elem, int64_t i) {
+  return elem == IM_I32 ? ((const int32_t *)data)[i] : ((const int64_t *)data)[i];
+}
+
+/* v lies in the format of the array. */
+static inline void im_store(void *data, im_elem elem, int64_t i, int64_t v) {
+  if (elem == IM_I32)
+    ((int32_t *)data)[i] = (int32_t)v;
+  else
+    ((int64_t *)data)[i] = v;
+}
+
+#endif
