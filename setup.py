@@ -10,20 +10,18 @@ from setuptools.command.build_ext import build_ext
 class BuildCore(build_ext):
     """Add what each compiler needs: warnings, and float parts without fused multiply-add."""
 
-    FLAGS = {
-        "unix": ["-std=c11", "-O3", "-Wall", "-Wextra", "-ffp-contract=off"],
-        "mingw32": ["-std=c11", "-O3", "-Wall", "-Wextra", "-ffp-contract=off"],
-        "msvc": ["/std:c11", "/O2", "/fp:precise"],
-    }
-
     def build_extensions(self):
+        """Complete the flags for the compiler that was found, and build."""
         import numpy
 
+        flags = ["-std=c11", "-O3", "-Wall", "-Wextra", "-ffp-contract=off"]
+        if self.compiler.compiler_type == "msvc":
+            flags = ["/std:c11", "/O2", "/fp:precise"]
         for extension in self.extensions:
             extension.include_dirs.append(numpy.get_include())
             # The user's CFLAGS come first on the command line; repeated here, they win.
             extension.extra_compile_args = [
-                *self.FLAGS.get(self.compiler.compiler_type, []),
+                *flags,
                 *os.environ.get("CFLAGS", "").split(),
             ]
         super().build_extensions()

@@ -218,9 +218,7 @@ def matmul(
             )
     elif bias_frac is not None:
         raise TypeError(f"bias_frac must be None without a bias, got {bias_frac}")
-    return _backend.active().matmul(
-        left, right, addend, bias_shift, shift("frac_in", frac_in), fmt
-    )
+    return _backend.active().matmul(left, right, addend, bias_shift, shift("frac_in", frac_in), fmt)
 
 
 def integers(name: str, value: ArrayLike) -> Raw:
@@ -230,12 +228,10 @@ def integers(name: str, value: ArrayLike) -> Raw:
         raise ValueError(f"{name} must hold values in -2**63..2**63 - 1, got larger ones")
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be of an integer dtype (raw values), got {array.dtype}")
-    if array.dtype.kind == "u" and array.dtype.itemsize == 8 and array.size:
-        if array.max() > np.iinfo(np.int64).max:
-            raise ValueError(
-                f"{name} must hold values in -2**63..2**63 - 1, got {int(array.max())}"
-            )
-    narrow = array.dtype in (np.int8, np.int16, np.int32, np.uint8, np.uint16)
+    native = array.dtype.newbyteorder("=")
+    if native == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must hold values in -2**63..2**63 - 1, got {int(array.max())}")
+    narrow = native in (np.int8, np.int16, np.int32, np.uint8, np.uint16)
     return np.require(array, np.int32 if narrow else np.int64, "A")
 
 

@@ -41,19 +41,19 @@ typedef enum {
 /* Arrays of any length, contiguous --------------------------------------------------------- */
 
 /* out[i] = quantize(v[i]); v finite; ties and overflow by fmt; out of fmt's element type. */
-void im_quantize(const double *v, int64_t n, im_format fmt, void *out);
+void im_quantize(const double* v, int64_t n, im_format fmt, void* out);
 
 /* out[i] = raw[i] * 2**-frac, ties to even where float64 does not hold it. */
-void im_dequantize(const void *raw, im_elem elem, int64_t n, int frac, double *out);
+void im_dequantize(const void* raw, im_elem elem, int64_t n, int frac, double* out);
 
 /* out[i] = requantize(s[i], frac_in, fmt); frac_in -4096..4096. */
-void im_requantize(const void *s, im_elem elem, int64_t n, int frac_in, im_format fmt, void *out);
+void im_requantize(const void* s, im_elem elem, int64_t n, int frac_in, im_format fmt, void* out);
 
 /* Matrix product --------------------------------------------------------------------------- */
 
 /* A view of raw integers with any strides, in bytes. */
 typedef struct {
-  const void *data;
+  const void* data;
   ptrdiff_t row_stride, col_stride;
   im_elem elem;
   int bits; /* every element lies in -2**(bits-1) .. 2**(bits-1) - 1 */
@@ -63,26 +63,26 @@ typedef struct im_isa im_isa;
 
 /* Memory that successive products reuse; starts as {0}, ends with im_scratch_free. */
 typedef struct {
-  void *data;
+  void* data;
   size_t size;
 } im_scratch;
 
-void im_scratch_free(im_scratch *scratch);
+void im_scratch_free(im_scratch* scratch);
 
 /* out (m, n), C order = requantize(a (m, k) @ b (k, n) + bias * 2**bias_shift, frac_in, fmt).
  * bias: n elements of bias_elem, or NULL; bias_shift 0..126; frac_in -4096..4096.
  * kernel: an index into the instruction set's kernels, or -1 for the cheapest exact one. */
-im_status im_matmul(const im_isa *isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
-                    const void *bias, im_elem bias_elem, int bias_shift, int frac_in,
-                    im_format fmt, void *out, int kernel, im_scratch *scratch);
+im_status im_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
+                    const void* bias, im_elem bias_elem, int bias_shift, int frac_in, im_format fmt,
+                    void* out, int kernel, im_scratch* scratch);
 
 /* Instruction sets --------------------------------------------------------------------------- */
 
 /* Those that this build and this processor have, best first; NULL ends the list. */
-const im_isa *const *im_isas(void);
-const char *im_isa_name(const im_isa *isa);
+const im_isa* const* im_isas(void);
+const char* im_isa_name(const im_isa* isa);
 /* The kernels' names, cheapest first; NULL past the last. */
-const char *im_isa_kernel(const im_isa *isa, int index);
+const char* im_isa_kernel(const im_isa* isa, int index);
 
 /* Networks ----------------------------------------------------------------------------------- */
 
@@ -93,16 +93,16 @@ typedef struct {
   int64_t n_in, n_out;
   im_format activation, weight, delta, gradient;
   im_activation function;
-  bool half_at_zero;            /* relu: derivative 1/2 at zero, else 0 */
-  int slope_shift;              /* leaky_relu: 1..63 */
-  void *W, *b;                  /* raw (n_out, n_in), (n_out); NULL where absent */
-  double *master_W, *master_b;  /* the same in float64; NULL where absent */
+  bool half_at_zero;           /* relu: derivative 1/2 at zero, else 0 */
+  int slope_shift;             /* leaky_relu: 1..63 */
+  void *W, *b;                 /* raw (n_out, n_in), (n_out); NULL where absent */
+  double *master_W, *master_b; /* the same in float64; NULL where absent */
 } im_layer;
 
 /* The fields are those of Network in intmlp/nn/network.py. */
 typedef struct {
   im_format input;
-  im_layer *layers;
+  im_layer* layers;
   int depth;
   bool half_loss, two_step;
   bool forward_float, backward_float, update_float;
@@ -112,25 +112,25 @@ typedef struct {
 typedef enum { IM_SOURCE_F32, IM_SOURCE_F64, IM_SOURCE_I32, IM_SOURCE_I64 } im_source_kind;
 
 typedef struct {
-  const void *data;
+  const void* data;
   ptrdiff_t row_stride, col_stride; /* bytes */
   im_source_kind kind;
 } im_source;
 
 /* out (n, n_out): raw where the forward pass is fixed, else float64. */
-im_status im_forward(const im_isa *isa, const im_net *net, im_source x, int64_t n, void *out);
+im_status im_forward(const im_isa* isa, const im_net* net, im_source x, int64_t n, void* out);
 
 /* gW[l] (n_out, n_in) and gb[l] (n_out): raw in the gradient format where the backward pass is
  * fixed, else float64. average_shift is m of the nominal batch size 2**m, or 0. */
-im_status im_gradient(const im_isa *isa, const im_net *net, im_source x, im_source y, int64_t n,
-                      int average_shift, void *const *gW, void *const *gb);
+im_status im_gradient(const im_isa* isa, const im_net* net, im_source x, im_source y, int64_t n,
+                      int average_shift, void* const* gW, void* const* gb);
 
 /* Steps first .. first + count - 1, step s on rows order[s * batch ..] of at most batch rows;
  * order has n_order entries. right[s], loss[s] are written for each step done, where not NULL.
  * Returns the number of steps done, fewer than count where the next one diverges (which then
  * has changed nothing), or a negative im_status. lr_shift -4096..4096. */
-int64_t im_train(const im_isa *isa, const im_net *net, im_source x, im_source y,
-                 const int64_t *order, int64_t n_order, int64_t batch, int64_t first,
-                 int64_t count, int lr_shift, int average_shift, int32_t *right, double *loss);
+int64_t im_train(const im_isa* isa, const im_net* net, im_source x, im_source y,
+                 const int64_t* order, int64_t n_order, int64_t batch, int64_t first, int64_t count,
+                 int lr_shift, int average_shift, int32_t* right, double* loss);
 
 #endif

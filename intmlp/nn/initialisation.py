@@ -69,9 +69,8 @@ def uniform(
         raise ValueError(f"low and high must be given together, got {low} and {high}")
     if low is None and unit == "raw":
         raise ValueError("low and high must be given in raw units, got None")
-    if low is not None and high is not None:
-        if not (np.isfinite(low) and np.isfinite(high) and low <= high):
-            raise ValueError(f"low must be at most high, both finite, got {low} and {high}")
+    if low is not None and high is not None and not -np.inf < low <= high < np.inf:
+        raise ValueError(f"low must be at most high, both finite, got {low} and {high}")
     return Initialisation("uniform", unit, low=low, high=high)
 
 

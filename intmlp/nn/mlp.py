@@ -163,9 +163,7 @@ class MLP:
     ) -> None:
         instance("average", average, bool)
         instance("init", init, Initialisation)
-        self.network = describe(
-            sizes, formats, input_format, activation, bias, loss, update, parts
-        )
+        self.network = describe(sizes, formats, input_format, activation, bias, loss, update, parts)
         self._average = average
         self._allocate()
         self._initialise(init, _random_state(seed))
@@ -379,7 +377,7 @@ class MLP:
             done = self._net.train(
                 inputs,
                 targets,
-                np.arange(n),
+                np.arange(n, dtype=np.int64),
                 n,
                 0,
                 1,
@@ -457,7 +455,7 @@ class MLP:
         loss = np.full(total, np.nan) if report else None
         done, count, diverged_at = 0, 1, None
         for epoch in range(epochs):
-            order = state.permutation(n).astype(np.int64) if shuffle else np.arange(n)
+            order = state.permutation(n).astype(np.int64) if shuffle else np.arange(n, dtype=np.int64)
             here = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
             first = 0
             while first < per_epoch and diverged_at is None:
@@ -510,9 +508,7 @@ class MLP:
         if not self._average:
             return 0
         if batch_size & (batch_size - 1):
-            raise ValueError(
-                f"{name} must be a power of two with average=True, got {batch_size}"
-            )
+            raise ValueError(f"{name} must be a power of two with average=True, got {batch_size}")
         return batch_size.bit_length() - 1
 
     # The backend's part --------------------------------------------------------------------
@@ -555,9 +551,7 @@ def _views(name: str, arrays: list[Array] | None, reason: str) -> tuple[Array, .
     return views
 
 
-def _real_or_raw(
-    name: str, value: ArrayLike, shape: tuple[int | None, ...], fmt: QFormat
-) -> Array:
+def _real_or_raw(name: str, value: ArrayLike, shape: tuple[int | None, ...], fmt: QFormat) -> Array:
     """Return `value` as an aligned native array of finite floats or of raw values of `fmt`.
 
     A None in `shape` is any length.

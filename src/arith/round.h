@@ -15,14 +15,15 @@
  * MSVC repeat the sign, and a compiler that does not stops here. */
 _Static_assert((INT64_C(-1) >> 1) == -1, "a right shift must repeat the sign");
 
-/* Whether the exact value q + (half, sticky) rounds to q + 1 (docs/numerics.md, section 1). */
+/* Whether the exact value q + (half, sticky) rounds to q + 1 (docs/numerics.md, section 1).
+ * Without branches: the discarded bits are as good as random, and would be mispredicted. */
 static inline bool im_round_up(im_rounding rounding, bool q_odd, bool half, bool sticky,
                                bool negative) {
   switch (rounding) {
-    case IM_TOWARD_ZERO: return negative && (half || sticky);
+    case IM_TOWARD_ZERO: return negative & (half | sticky);
     case IM_HALF_UP: return half;
-    case IM_HALF_AWAY: return half && (sticky || !negative);
-    case IM_HALF_EVEN: return half && (sticky || q_odd);
+    case IM_HALF_AWAY: return half & (sticky | !negative);
+    case IM_HALF_EVEN: return half & (sticky | q_odd);
     case IM_FLOOR: break;
   }
   return false;
@@ -38,8 +39,7 @@ static inline int64_t im_round_shift(int64_t s, int k, im_rounding rounding) {
 /* R of docs/numerics.md: s * 2**-k rounded, any k. For k <= 0 this multiplies: modulo 2**192
  * where the result will wrap; where it will saturate, a product that may need more than 128
  * bits is replaced by +-2**128, which is beyond every format, also after an int64 is added. */
-static inline im_wide im_round_wide(im_wide s, int k, im_rounding rounding,
-                                    im_overflow overflow) {
+static inline im_wide im_round_wide(im_wide s, int k, im_rounding rounding, im_overflow overflow) {
   if (k > 0) {
     bool half, sticky;
     im_wide q = im_wide_floor_shift(s, k, &half, &sticky);
@@ -64,7 +64,8 @@ static inline int64_t im_enter(int64_t v, int bits, im_overflow overflow) {
     return (int64_t)((uint64_t)v << unused) >> unused;
   }
   int64_t high = INT64_MAX >> (64 - bits), low = -high - 1;
-  return v < low ? low : v > high ? high : v;
+  v = v > low ? v : low;
+  return v < high ? v : high;
 }
 
 static inline int64_t im_enter_wide(im_wide v, int bits, im_overflow overflow) {
@@ -100,6 +101,24 @@ static inline int64_t im_update_i64(int64_t w, int64_t s, int k, im_format fmt) 
   return im_enter(w + im_round_shift(-s, k, fmt.rounding), fmt.bits, fmt.overflow);
 }
 
+/* CALL(fmt) with fmt's rounding and overflow as constants, for an inlined loop to be compiled
+ * once for each of them. */
+#define IM_FOR_EACH_RULE(fmt, CALL)           \
+  switch ((fmt).rounding) {                   \
+    IM_RULE_CASES_(IM_FLOOR, fmt, CALL)       \
+    IM_RULE_CASES_(IM_TOWARD_ZERO, fmt, CALL) \
+    IM_RULE_CASES_(IM_HALF_UP, fmt, CALL)     \
+    IM_RULE_CASES_(IM_HALF_AWAY, fmt, CALL)   \
+    IM_RULE_CASES_(IM_HALF_EVEN, fmt, CALL)   \
+  }
+#define IM_RULE_CASES_(ROUNDING, fmt, CALL)                               \
+  case ROUNDING:                                                          \
+    if ((fmt).overflow == IM_SATURATE)                                    \
+      CALL(((im_format){(fmt).bits, (fmt).frac, ROUNDING, IM_SATURATE})); \
+    else                                                                  \
+      CALL(((im_format){(fmt).bits, (fmt).frac, ROUNDING, IM_WRAP}));     \
+    break;
+
 /* R of a finite float64, read at frac 0 and written at `frac` 0..63.
  *
  * Scaling up by a power of two is exact. Where |v * 2**frac| < 2**62, the result t of cutting
@@ -133,16 +152,16 @@ static inline int64_t im_quantize_double(double v, im_format fmt) {
 
 /* Reading and writing one element of a raw array ----------------------------------------- */
 
-static inline int64_t im_load(const void *data, im_elem elem, int64_t i) {
-  return elem == IM_I32 ? ((const int32_t *)data)[i] : ((const int64_t *)data)[i];
+static inline int64_t im_load(const void* data, im_elem elem, int64_t i) {
+  return elem == IM_I32 ? ((const int32_t*)data)[i] : ((const int64_t*)data)[i];
 }
 
 /* v lies in the format of the array. */
-static inline void im_store(void *data, im_elem elem, int64_t i, int64_t v) {
+static inline void im_store(void* data, im_elem elem, int64_t i, int64_t v) {
   if (elem == IM_I32)
-    ((int32_t *)data)[i] = (int32_t)v;
+    ((int32_t*)data)[i] = (int32_t)v;
   else
-    ((int64_t *)data)[i] = v;
+    ((int64_t*)data)[i] = v;
 }
 
 #endif

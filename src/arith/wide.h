@@ -93,7 +93,7 @@ static inline im_wide im_wide_shl(im_wide x, int n) {
 
 /* floor(x / 2**k), k >= 0; *half is bit k-1 of x and *sticky the OR of the bits below it, with
  * x's sign repeated without end above its top bit. */
-static inline im_wide im_wide_floor_shift(im_wide x, int k, bool *half, bool *sticky) {
+static inline im_wide im_wide_floor_shift(im_wide x, int k, bool* half, bool* sticky) {
   uint64_t sign = im_wide_negative(x) ? UINT64_MAX : 0;
   bool below = false, last = false; /* last: the highest bit shifted out so far */
   if (k > 256) k = 256;             /* past all limbs, every shift gives the same */

@@ -20,13 +20,13 @@ typedef enum { IM_SUM_F64, IM_SUM_I64, IM_SUM_WIDE } im_accumulator;
 /* An mr x nr tile over packed panels: a holds k columns of mr elements, b holds k rows of nr.
  * Writes mr * nr exact sums in C order, int64 or (IM_SUM_WIDE) im_wide. Every `block` steps the
  * accumulators are moved into the exact sums. */
-typedef void im_tile(int64_t k, int64_t block, const void *a, const void *b, void *sums);
+typedef void im_tile(int64_t k, int64_t block, const void* a, const void* b, void* sums);
 
 typedef struct {
-  const char *name;
+  const char* name;
   im_accumulator accumulator;
   int mr, nr;
-  im_tile *tile;
+  im_tile* tile;
 } im_kernel;
 
 enum { IM_MAX_WIDTH = 8, IM_MAX_TILE = 64 }; /* most lanes, and most elements, of a tile */
@@ -36,8 +36,8 @@ enum { IM_PACKED_SIZE = 8 };
 
 /* An instruction set: its kernels, the cheapest first; the last one serves every operand. */
 struct im_isa {
-  const char *name;
-  const im_kernel *kernels;
+  const char* name;
+  const im_kernel* kernels;
   int kernel_count;
   bool (*supported)(void);
 };
@@ -55,15 +55,15 @@ typedef struct {
 
 /* The bounds that formats give, and those of the values themselves. */
 im_bounds im_bounds_of_formats(im_matrix a, im_matrix b, int64_t k);
-void im_scan_a(im_matrix a, int64_t m, int64_t k, im_bounds *bounds);
-void im_scan_b(im_matrix b, int64_t k, int64_t n, im_bounds *bounds);
-uint64_t im_bias_bound(const void *bias, im_elem elem, int64_t n, int shift);
+void im_scan_a(im_matrix a, int64_t m, int64_t k, im_bounds* bounds);
+void im_scan_b(im_matrix b, int64_t k, int64_t n, im_bounds* bounds);
+uint64_t im_bias_bound(const void* bias, im_elem elem, int64_t n, int shift);
 
 /* How many steps the accumulator sums exactly before it is moved: 0 where it is never exact. */
 int64_t im_exact_block(im_accumulator accumulator, im_bounds bounds, int64_t k);
 
 /* The index of the cheapest kernel that is exact under these bounds. */
-int im_select(const im_isa *isa, im_bounds bounds, int64_t k);
+int im_select(const im_isa* isa, im_bounds bounds, int64_t k);
 
 /* Whether int64 holds every sum and partial sum, bias included. */
 bool im_fits_i64(im_bounds bounds);
@@ -81,40 +81,40 @@ typedef struct {
   im_sink_kind kind;
   im_format fmt;
   int frac_in;
-  const void *bias; /* NULL for none */
+  const void* bias; /* NULL for none */
   im_elem bias_elem;
   int bias_shift;
-  void *out;
+  void* out;
 } im_sink;
 
 /* Take the sums of `count` columns from (row, column) on, in a result of n columns. */
-void im_sink_i64(const im_sink *sink, int64_t n, int64_t row, int64_t column, int64_t count,
-                 const int64_t *sums);
-void im_sink_wide(const im_sink *sink, int64_t n, int64_t row, int64_t column, int64_t count,
-                  const im_wide *sums);
+void im_sink_i64(const im_sink* sink, int64_t n, int64_t row, int64_t column, int64_t count,
+                 const int64_t* sums);
+void im_sink_wide(const im_sink* sink, int64_t n, int64_t row, int64_t column, int64_t count,
+                  const im_wide* sums);
 
 /* Packing ------------------------------------------------------------------------------------ */
 
 /* Panels of `width` lanes, the last filled up with zeros: element (lane, step) of the strided
  * array goes to panel[lane / width][step * width + lane % width]. */
-void im_pack(im_accumulator accumulator, const void *data, im_elem elem, ptrdiff_t lane_stride,
-             ptrdiff_t step_stride, int64_t lanes, int64_t steps, int width, void *panels);
+void im_pack(im_accumulator accumulator, const void* data, im_elem elem, ptrdiff_t lane_stride,
+             ptrdiff_t step_stride, int64_t lanes, int64_t steps, int width, void* panels);
 
 /* Memory of at least `size` bytes, kept for the next product; NULL where there is none. */
-void *im_scratch_reserve(im_scratch *scratch, size_t size);
+void* im_scratch_reserve(im_scratch* scratch, size_t size);
 
 /* The product ---------------------------------------------------------------------------------- */
 
 /* Serve products of one row and outer products of int32 that int64 proves to hold; false, with
  * nothing done, for all others. */
 bool im_vector_product(im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
-                       const im_sink *sink);
+                       const im_sink* sink);
 
 /* The scratch that suffices for every product whose sums have at most k terms. */
 size_t im_gemm_scratch(int64_t k);
 
 /* a (m, k) @ b (k, n) into the sink. kernel: an index, or -1 for the cheapest exact way. */
-im_status im_gemm(const im_isa *isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
-                  const im_sink *sink, int kernel, im_scratch *scratch);
+im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
+                  const im_sink* sink, int kernel, im_scratch* scratch);
 
 #endif

@@ -2,14 +2,14 @@
  * are those of round.h in both. */
 #include "gemm.h"
 
-static im_wide with_bias(const im_sink *sink, int64_t column, im_wide sum) {
+static im_wide with_bias(const im_sink* sink, int64_t column, im_wide sum) {
   if (!sink->bias) return sum;
   im_wide bias = im_wide_of(im_load(sink->bias, sink->bias_elem, column));
   return im_wide_add(sum, im_wide_shl(bias, sink->bias_shift));
 }
 
-void im_sink_wide(const im_sink *sink, int64_t n, int64_t row, int64_t column, int64_t count,
-                  const im_wide *sums) {
+void im_sink_wide(const im_sink* sink, int64_t n, int64_t row, int64_t column, int64_t count,
+                  const im_wide* sums) {
   im_format fmt = sink->fmt;
   im_elem elem = im_elem_of(fmt);
   int k = sink->frac_in - fmt.frac;
@@ -24,48 +24,32 @@ void im_sink_wide(const im_sink *sink, int64_t n, int64_t row, int64_t column, i
         im_store(sink->out, elem, at,
                  im_update_wide(im_load(sink->out, elem, at), sums[j], k, fmt));
         break;
-      case IM_TO_FLOAT:
-        ((double *)sink->out)[at] = im_wide_to_double(sums[j], sink->frac_in);
-        break;
+      case IM_TO_FLOAT: ((double*)sink->out)[at] = im_wide_to_double(sums[j], sink->frac_in); break;
     }
   }
 }
 
-/* The fast path of an update: one loop for each rounding, so that the choice is outside it.
- * Its predicate, im_update_is_narrow, proves that int64 holds everything. */
-static inline void update_i32(int32_t *w, const int64_t *sums, int64_t count, int k,
-                              im_format fmt, im_rounding rounding, im_overflow overflow) {
-  im_format rules = {fmt.bits, fmt.frac, rounding, overflow};
+/* The fast path of an update, one loop for each rule so that the choice is outside it. Its
+ * predicate, im_update_is_narrow, proves that int64 holds everything. */
+static inline void update_i32(int32_t* w, const int64_t* sums, int64_t count, int k,
+                              im_format rules) {
   for (int64_t j = 0; j < count; j++) w[j] = (int32_t)im_update_i64(w[j], sums[j], k, rules);
 }
 
-static void update_narrow(void *out, im_elem elem, int64_t at, const int64_t *sums,
-                          int64_t count, int k, im_format fmt) {
+static void update_narrow(void* out, im_elem elem, int64_t at, const int64_t* sums, int64_t count,
+                          int k, im_format fmt) {
   if (elem == IM_I64) {
-    int64_t *w = (int64_t *)out + at;
+    int64_t* w = (int64_t*)out + at;
     for (int64_t j = 0; j < count; j++) w[j] = im_update_i64(w[j], sums[j], k, fmt);
     return;
   }
-  int32_t *w = (int32_t *)out + at;
-#define UPDATE(ROUNDING)                                                       \
-  case ROUNDING:                                                               \
-    if (fmt.overflow == IM_SATURATE)                                           \
-      update_i32(w, sums, count, k, fmt, ROUNDING, IM_SATURATE);               \
-    else                                                                       \
-      update_i32(w, sums, count, k, fmt, ROUNDING, IM_WRAP);                   \
-    break;
-  switch (fmt.rounding) {
-    UPDATE(IM_FLOOR)
-    UPDATE(IM_TOWARD_ZERO)
-    UPDATE(IM_HALF_UP)
-    UPDATE(IM_HALF_AWAY)
-    UPDATE(IM_HALF_EVEN)
-  }
+#define UPDATE(RULES) update_i32((int32_t*)out + at, sums, count, k, RULES)
+  IM_FOR_EACH_RULE(fmt, UPDATE)
 #undef UPDATE
 }
 
-void im_sink_i64(const im_sink *sink, int64_t n, int64_t row, int64_t column, int64_t count,
-                 const int64_t *sums) {
+void im_sink_i64(const im_sink* sink, int64_t n, int64_t row, int64_t column, int64_t count,
+                 const int64_t* sums) {
   im_format fmt = sink->fmt;
   im_elem elem = im_elem_of(fmt);
   int k = sink->frac_in - fmt.frac;
@@ -93,7 +77,7 @@ void im_sink_i64(const im_sink *sink, int64_t n, int64_t row, int64_t column, in
     case IM_TO_FLOAT: {
       /* The conversion rounds to nearest even; the scaling by a power of two is exact. */
       double scale = ldexp(1.0, -sink->frac_in);
-      for (int64_t j = 0; j < count; j++) ((double *)sink->out)[at + j] = (double)sums[j] * scale;
+      for (int64_t j = 0; j < count; j++) ((double*)sink->out)[at + j] = (double)sums[j] * scale;
       return;
     }
   }

@@ -11,8 +11,8 @@
  * Exactness: im_exact_block proves that no accumulator loses anything within a block, nor the
  * sum over blocks.
  */
-static void TILE_NAME(int64_t k, int64_t block, const void *a_panel, const void *b_panel,
-                      void *tile) {
+static void TILE_NAME(int64_t k, int64_t block, const void* a_panel, const void* b_panel,
+                      void* tile) {
   const TILE_ELEM *a = a_panel, *b = b_panel;
   TILE_SUM sums[TILE_MR * TILE_NR] = {0};
   while (k > 0) {

@@ -5,74 +5,135 @@
  *   outer   k = 1 (the gradient of one sample)
  *
  * Accumulator int64, exact where total < 2**63 (select.c); for an outer product of int32 always,
- * since 2**31 * 2**31 = 2**62.
+ * since 2**31 * 2**31 = 2**62. Zero operands are left out: they add nothing to an exact sum, and
+ * change no weight, since R(0) = 0 and a weight is in its format already. Pixels, outputs of a
+ * relu and its deltas are mostly zero.
  */
 #include "gemm.h"
 
 enum { CHUNK = 256 };
 
-static void dot(const int32_t *a, im_matrix b, int64_t n, int64_t k, const im_sink *sink) {
-  for (int64_t j = 0; j < n; j++) {
-    const int32_t *column = (const int32_t *)((const char *)b.data + j * b.col_stride);
-    int64_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    int64_t i = 0;
-    for (; i + 4 <= k; i += 4) {
-      s0 += (int64_t)a[i] * column[i];
-      s1 += (int64_t)a[i + 1] * column[i + 1];
-      s2 += (int64_t)a[i + 2] * column[i + 2];
-      s3 += (int64_t)a[i + 3] * column[i + 3];
-    }
-    for (; i < k; i++) s0 += (int64_t)a[i] * column[i];
-    int64_t sum = s0 + s1 + s2 + s3;
-    im_sink_i64(sink, n, 0, j, 1, &sum);
+/* The entries of a vector that are not zero. */
+typedef struct {
+  int count;
+  int32_t at[CHUNK], value[CHUNK];
+} im_entries;
+
+static void list_entries(const char* vector, ptrdiff_t stride, int64_t length,
+                         im_entries* entries) {
+  entries->count = 0;
+  for (int32_t i = 0; i < length; i++) {
+    int32_t v = *(const int32_t*)(vector + i * stride);
+    entries->at[entries->count] = i;
+    entries->value[entries->count] = v;
+    entries->count += v != 0;
   }
 }
 
-static void axpy(const int32_t *a, im_matrix b, int64_t n, int64_t k, const im_sink *sink) {
-  for (int64_t start = 0; start < n; start += CHUNK) {
-    int64_t count = n - start < CHUNK ? n - start : CHUNK;
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static int64_t dot_entries(const im_entries* a, const int32_t* column) {
+  int64_t even = 0, odd = 0;
+  int i = 0;
+  for (; i + 2 <= a->count; i += 2) {
+    even += (int64_t)a->value[i] * column[a->at[i]];
+    odd += (int64_t)a->value[i + 1] * column[a->at[i + 1]];
+  }
+  if (i < a->count) even += (int64_t)a->value[i] * column[a->at[i]];
+  return even + odd;
+}
+
+static void dot(im_matrix a, im_matrix b, int64_t n, int64_t k, const im_sink* sink) {
+  im_entries entries;
+  for (int64_t column = 0; column < n; column += CHUNK) {
+    int64_t columns = smaller(n - column, CHUNK);
     int64_t sums[CHUNK] = {0};
-    for (int64_t i = 0; i < k; i++) {
-      if (a[i] == 0) continue;
-      const int32_t *row = (const int32_t *)((const char *)b.data + i * b.row_stride) + start;
-      for (int64_t j = 0; j < count; j++) sums[j] += (int64_t)a[i] * row[j];
+    for (int64_t step = 0; step < k; step += CHUNK) {
+      const char* chunk = (const char*)b.data + step * b.row_stride;
+      list_entries((const char*)a.data + step * a.col_stride, a.col_stride,
+                   smaller(k - step, CHUNK), &entries);
+      for (int64_t j = 0; j < columns; j++)
+        sums[j] += dot_entries(&entries, (const int32_t*)(chunk + (column + j) * b.col_stride));
     }
-    im_sink_i64(sink, n, 0, start, count, sums);
+    im_sink_i64(sink, n, 0, column, columns, sums);
   }
 }
 
-static void outer(im_matrix a, im_matrix b, int64_t m, int64_t n, const im_sink *sink) {
+static void axpy(im_matrix a, im_matrix b, int64_t n, int64_t k, const im_sink* sink) {
+  for (int64_t column = 0; column < n; column += CHUNK) {
+    int64_t columns = smaller(n - column, CHUNK);
+    int64_t sums[CHUNK] = {0};
+    for (int64_t step = 0; step < k; step++) {
+      int64_t factor = *(const int32_t*)((const char*)a.data + step * a.col_stride);
+      if (factor == 0) continue;
+      const int32_t* row = (const int32_t*)((const char*)b.data + step * b.row_stride) + column;
+      for (int64_t j = 0; j < columns; j++) sums[j] += factor * row[j];
+    }
+    im_sink_i64(sink, n, 0, column, columns, sums);
+  }
+}
+
+/* w = enter(w + R(-factor * x)), one loop for each rule so that the choice is outside it. */
+static inline void update_row(int32_t* w, int64_t factor, const im_entries* x, int k,
+                              im_format rules) {
+  for (int i = 0; i < x->count; i++) {
+    int32_t* weight = w + x->at[i];
+    *weight = (int32_t)im_update_i64(*weight, factor * x->value[i], k, rules);
+  }
+}
+
+static void update_outer(im_matrix a, im_matrix b, int64_t m, int64_t n, const im_sink* sink) {
+  im_format fmt = sink->fmt;
+  int k = sink->frac_in - fmt.frac;
+  im_entries entries;
+  for (int64_t column = 0; column < n; column += CHUNK) {
+    list_entries((const char*)b.data + column * b.col_stride, b.col_stride,
+                 smaller(n - column, CHUNK), &entries);
+    for (int64_t i = 0; i < m; i++) {
+      int64_t factor = *(const int32_t*)((const char*)a.data + i * a.row_stride);
+      if (factor == 0) continue;
+      int32_t* w = (int32_t*)sink->out + i * n + column;
+#define UPDATE_ROW(RULES) update_row(w, factor, &entries, k, RULES)
+      IM_FOR_EACH_RULE(fmt, UPDATE_ROW)
+#undef UPDATE_ROW
+    }
+  }
+}
+
+static void outer(im_matrix a, im_matrix b, int64_t m, int64_t n, const im_sink* sink) {
   for (int64_t i = 0; i < m; i++) {
-    int64_t factor = *(const int32_t *)((const char *)a.data + i * a.row_stride);
-    /* A zero step changes nothing: R(0) = 0, and the weight is in its format already. */
-    if (factor == 0 && sink->kind == IM_UPDATE) continue;
-    for (int64_t start = 0; start < n; start += CHUNK) {
-      int64_t count = n - start < CHUNK ? n - start : CHUNK;
+    int64_t factor = *(const int32_t*)((const char*)a.data + i * a.row_stride);
+    for (int64_t column = 0; column < n; column += CHUNK) {
+      int64_t columns = smaller(n - column, CHUNK);
       int64_t sums[CHUNK];
-      const char *element = (const char *)b.data + start * b.col_stride;
-      for (int64_t j = 0; j < count; j++)
-        sums[j] = factor * *(const int32_t *)(element + j * b.col_stride);
-      im_sink_i64(sink, n, i, start, count, sums);
+      const char* x = (const char*)b.data + column * b.col_stride;
+      for (int64_t j = 0; j < columns; j++)
+        sums[j] = factor * *(const int32_t*)(x + j * b.col_stride);
+      im_sink_i64(sink, n, i, column, columns, sums);
     }
   }
 }
 
 bool im_vector_product(im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
-                       const im_sink *sink) {
+                       const im_sink* sink) {
   if (a.elem != IM_I32 || b.elem != IM_I32) return false;
   if (k == 1 && !sink->bias) {
-    outer(a, b, m, n, sink);
+    int shift = sink->frac_in - sink->fmt.frac;
+    if (sink->kind == IM_UPDATE && sink->fmt.bits <= 32 &&
+        im_update_is_narrow(shift, sink->fmt.bits))
+      update_outer(a, b, m, n, sink);
+    else
+      outer(a, b, m, n, sink);
     return true;
   }
-  bool contiguous = a.col_stride == 4 && (b.row_stride == 4 || b.col_stride == 4);
-  if (m != 1 || !contiguous) return false;
+  if (m != 1 || !(b.row_stride == 4 || b.col_stride == 4)) return false;
   im_bounds bounds = im_bounds_of_formats(a, b, k);
   im_scan_a(a, 1, k, &bounds);
   if (sink->bias) bounds.bias = im_bias_bound(sink->bias, sink->bias_elem, n, sink->bias_shift);
   if (!im_fits_i64(bounds)) return false;
   if (b.row_stride == 4)
-    dot(a.data, b, n, k, sink);
+    dot(a, b, n, k, sink);
   else
-    axpy(a.data, b, n, k, sink);
+    axpy(a, b, n, k, sink);
   return true;
 }

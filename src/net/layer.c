@@ -1,7 +1,7 @@
 /* One layer, forward beside backward, first in fixed point and then in float64. */
 #include "net.h"
 
-int im_derivative_shift(const im_layer *layer, bool negative, bool zero) {
+int im_derivative_shift(const im_layer* layer, bool negative, bool zero) {
   switch (layer->function) {
     case IM_LINEAR: break;
     case IM_RELU: return negative ? -1 : !zero ? 0 : layer->half_at_zero ? 1 : -1;
@@ -12,19 +12,20 @@ int im_derivative_shift(const im_layer *layer, bool negative, bool zero) {
 
 /* Fixed point ------------------------------------------------------------------------------ */
 
-static int64_t activate(const im_layer *layer, int64_t z) {
+static int64_t activate(const im_layer* layer, int64_t z) {
   switch (layer->function) {
     case IM_LINEAR: break;
     case IM_RELU: return z > 0 ? z : 0;
-    case IM_LEAKY_RELU: return z >= 0 ? z : im_requantize_i64(z, layer->slope_shift, layer->activation);
+    case IM_LEAKY_RELU:
+      return z >= 0 ? z : im_requantize_i64(z, layer->slope_shift, layer->activation);
   }
   return z;
 }
 
 /* Z = requantize(A_below @ W.T + b), A = f(Z). */
-im_status im_layer_forward(im_work *work, int l, int64_t n) {
-  const im_layer *layer = &work->net->layers[l - 1];
-  im_tensors *here = &work->layers[l];
+im_status im_layer_forward(im_work* work, int l, int64_t n) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  im_tensors* here = &work->layers[l];
   im_format below = im_activation_format(work->net, l - 1);
   im_sink sink = {
       .kind = IM_REQUANTIZE,
@@ -35,10 +36,9 @@ im_status im_layer_forward(im_work *work, int l, int64_t n) {
       .bias_shift = below.frac,
       .out = here->Z,
   };
-  im_status status =
-      im_gemm(work->isa, im_operand(work->layers[l - 1].A, below, layer->n_in),
-              im_transposed(im_operand(layer->W, layer->weight, layer->n_in)), n, layer->n_out,
-              layer->n_in, &sink, -1, &work->scratch);
+  im_status status = im_gemm(work->isa, im_operand(work->layers[l - 1].A, below, layer->n_in),
+                             im_transposed(im_operand(layer->W, layer->weight, layer->n_in)), n,
+                             layer->n_out, layer->n_in, &sink, -1, &work->scratch);
   if (status != IM_OK) return status;
   im_elem elem = im_elem_of(layer->activation);
   for (int64_t i = 0; i < n * layer->n_out; i++)
@@ -47,9 +47,9 @@ im_status im_layer_forward(im_work *work, int l, int64_t n) {
 }
 
 /* E = requantize(D_above @ W_above), D = requantize(f'(Z) * E). */
-im_status im_layer_backward(im_work *work, int l, int64_t n) {
+im_status im_layer_backward(im_work* work, int l, int64_t n) {
   const im_layer *layer = &work->net->layers[l - 1], *above = layer + 1;
-  im_tensors *here = &work->layers[l];
+  im_tensors* here = &work->layers[l];
   im_sink sink = {
       .kind = IM_REQUANTIZE,
       .fmt = layer->delta,
@@ -73,7 +73,7 @@ im_status im_layer_backward(im_work *work, int l, int64_t n) {
 
 /* Float64 ---------------------------------------------------------------------------------- */
 
-static double activate_float(const im_layer *layer, double z) {
+static double activate_float(const im_layer* layer, double z) {
   switch (layer->function) {
     case IM_LINEAR: break;
     case IM_RELU: return z > 0 ? z : 0.0;
@@ -82,9 +82,9 @@ static double activate_float(const im_layer *layer, double z) {
   return z;
 }
 
-im_status im_layer_forward_float(im_work *work, int l, int64_t n) {
-  const im_layer *layer = &work->net->layers[l - 1];
-  im_tensors *here = &work->layers[l];
+im_status im_layer_forward_float(im_work* work, int l, int64_t n) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  im_tensors* here = &work->layers[l];
   im_real_matrix a = {work->layers[l - 1].Af, layer->n_in, 1};
   im_real_matrix w = {here->Wf, 1, layer->n_in};
   int64_t count = n * layer->n_out;
@@ -93,9 +93,9 @@ im_status im_layer_forward_float(im_work *work, int l, int64_t n) {
   return im_all_finite(here->Zf, count) ? IM_OK : IM_NOT_FINITE;
 }
 
-im_status im_layer_backward_float(im_work *work, int l, int64_t n) {
+im_status im_layer_backward_float(im_work* work, int l, int64_t n) {
   const im_layer *layer = &work->net->layers[l - 1], *above = layer + 1;
-  im_tensors *here = &work->layers[l];
+  im_tensors* here = &work->layers[l];
   im_real_matrix d = {work->layers[l + 1].Df, above->n_out, 1};
   im_real_matrix w = {work->layers[l + 1].Wf, above->n_in, 1};
   int64_t count = n * layer->n_out;

@@ -1,15 +1,15 @@
 /* The loss of the last layer, forward beside backward. Reported is what the forward pass saw. */
 #include "net.h"
 
-static int64_t outputs(const im_net *net) { return net->layers[net->depth - 1].n_out; }
+static int64_t outputs(const im_net* net) { return net->layers[net->depth - 1].n_out; }
 
 /* The batch's summed loss: exact and rounded once, or the float sum of products. */
-double im_loss(const im_work *work, int64_t n) {
-  const im_net *net = work->net;
-  const im_tensors *last = &work->layers[net->depth];
+double im_loss(const im_work* work, int64_t n) {
+  const im_net* net = work->net;
+  const im_tensors* last = &work->layers[net->depth];
   int64_t count = n * outputs(net);
   if (net->forward_float) {
-    double *difference = last->Ef; /* free until the backward pass */
+    double* difference = last->Ef; /* free until the backward pass */
     for (int64_t i = 0; i < count; i++) difference[i] = last->Af[i] - work->Yf[i];
     im_real_matrix row = {difference, count, 1}, column = {difference, 1, count};
     double sum;
@@ -29,10 +29,10 @@ double im_loss(const im_work *work, int64_t n) {
 }
 
 /* D = requantize(f'(Z) * grad), with the exact grad = a - y, doubled for sse. */
-void im_loss_backward(im_work *work, int64_t n) {
-  const im_net *net = work->net;
-  const im_layer *layer = &net->layers[net->depth - 1];
-  im_tensors *last = &work->layers[net->depth];
+void im_loss_backward(im_work* work, int64_t n) {
+  const im_net* net = work->net;
+  const im_layer* layer = &net->layers[net->depth - 1];
+  im_tensors* last = &work->layers[net->depth];
   im_elem elem = im_elem_of(layer->activation), d_elem = im_elem_of(layer->delta);
   for (int64_t i = 0; i < n * layer->n_out; i++) {
     int64_t z = im_load(last->Z, elem, i), d = 0;
@@ -49,10 +49,10 @@ void im_loss_backward(im_work *work, int64_t n) {
   }
 }
 
-im_status im_loss_backward_float(im_work *work, int64_t n) {
-  const im_net *net = work->net;
-  const im_layer *layer = &net->layers[net->depth - 1];
-  im_tensors *last = &work->layers[net->depth];
+im_status im_loss_backward_float(im_work* work, int64_t n) {
+  const im_net* net = work->net;
+  const im_layer* layer = &net->layers[net->depth - 1];
+  im_tensors* last = &work->layers[net->depth];
   int64_t count = n * layer->n_out;
   for (int64_t i = 0; i < count; i++) {
     int shift = im_derivative_shift(layer, last->Zf[i] < 0, last->Zf[i] == 0);
@@ -64,9 +64,9 @@ im_status im_loss_backward_float(im_work *work, int64_t n) {
 }
 
 /* The number of samples whose first arg-max of the output is that of the target. */
-int32_t im_count_right(const im_work *work, int64_t n) {
-  const im_net *net = work->net;
-  const im_tensors *last = &work->layers[net->depth];
+int32_t im_count_right(const im_work* work, int64_t n) {
+  const im_net* net = work->net;
+  const im_tensors* last = &work->layers[net->depth];
   im_elem elem = im_elem_of(im_activation_format(net, net->depth));
   int64_t width = outputs(net);
   int32_t right = 0;

@@ -17,37 +17,37 @@
 typedef struct {
   void *Z, *A, *E, *D;
   double *Zf, *Af, *Ef, *Df;
-  double *Wf, *bf; /* the weights that the float parts read; may be the master itself */
-  double *gW, *gb; /* float gradients, then steps, then new masters */
+  double *Wf, *bf;       /* the weights that the float parts read; may be the master itself */
+  double *gW, *gb;       /* float gradients, then steps, then new masters */
   void *gW_raw, *gb_raw; /* stored gradients of a two-step update */
 } im_tensors;
 
 typedef struct {
-  const im_isa *isa;
-  const im_net *net;
-  int64_t capacity; /* most rows of a batch */
-  im_tensors *layers; /* depth + 1 */
-  void *Y;            /* targets, raw and float64 */
-  double *Yf;
-  int64_t *rows; /* the rows of the sources that make up the batch */
+  const im_isa* isa;
+  const im_net* net;
+  int64_t capacity;   /* most rows of a batch */
+  im_tensors* layers; /* depth + 1 */
+  void* Y;            /* targets, raw and float64 */
+  double* Yf;
+  int64_t* rows; /* the rows of the sources that make up the batch */
   im_scratch scratch;
-  void **owned; /* every allocation, to free them */
+  void** owned; /* every allocation, to free them */
   int owned_count;
 } im_work;
 
 /* Which tensors a network's parts need. */
-static inline bool im_needs_raw(const im_net *net) {
+static inline bool im_needs_raw(const im_net* net) {
   return !net->forward_float || !net->backward_float;
 }
-static inline bool im_needs_float(const im_net *net) {
+static inline bool im_needs_float(const im_net* net) {
   return net->forward_float || net->backward_float;
 }
-static inline im_format im_activation_format(const im_net *net, int l) {
+static inline im_format im_activation_format(const im_net* net, int l) {
   return l == 0 ? net->input : net->layers[l - 1].activation;
 }
 
 /* A contiguous raw tensor (rows, columns) of fmt as an operand, and its transpose. */
-static inline im_matrix im_operand(const void *data, im_format fmt, int64_t columns) {
+static inline im_matrix im_operand(const void* data, im_format fmt, int64_t columns) {
   ptrdiff_t size = (ptrdiff_t)im_elem_size(im_elem_of(fmt));
   return (im_matrix){data, columns * size, size, im_elem_of(fmt), fmt.bits};
 }
@@ -56,38 +56,38 @@ static inline im_matrix im_transposed(im_matrix x) {
 }
 
 /* source.c: rows[0 .. n) of the source, into raw (unless NULL) and float64 (unless NULL). */
-void im_read_source(im_source source, const int64_t *rows, int64_t n, int64_t columns,
-                    im_format fmt, void *raw, double *real);
+void im_read_source(im_source source, const int64_t* rows, int64_t n, int64_t columns,
+                    im_format fmt, void* raw, double* real);
 
 /* floats.c: strides in elements. out (m, n) C order = a (m, k) @ b (k, n) + bias. */
 typedef struct {
-  const double *data;
+  const double* data;
   ptrdiff_t row_stride, col_stride;
 } im_real_matrix;
 void im_float_product(im_real_matrix a, im_real_matrix b, int64_t m, int64_t n, int64_t k,
-                      const double *bias, double *out);
-bool im_all_finite(const double *v, int64_t n);
+                      const double* bias, double* out);
+bool im_all_finite(const double* v, int64_t n);
 
 /* layer.c: one layer l = 1 .. depth for n rows. The backward pass leaves D of layer l, from its
  * E (layer l < depth; from D of layer l + 1) or from the loss (loss.c). */
-im_status im_layer_forward(im_work *work, int l, int64_t n);
-im_status im_layer_backward(im_work *work, int l, int64_t n);
-im_status im_layer_forward_float(im_work *work, int l, int64_t n);
-im_status im_layer_backward_float(im_work *work, int l, int64_t n);
+im_status im_layer_forward(im_work* work, int l, int64_t n);
+im_status im_layer_backward(im_work* work, int l, int64_t n);
+im_status im_layer_forward_float(im_work* work, int l, int64_t n);
+im_status im_layer_backward_float(im_work* work, int l, int64_t n);
 /* How many bits f' takes off at pre-activation z, that is f' = 2**-shift, or -1 for f' = 0. */
-int im_derivative_shift(const im_layer *layer, bool negative, bool zero);
+int im_derivative_shift(const im_layer* layer, bool negative, bool zero);
 
 /* loss.c: what is reported, from the forward pass; D of the last layer, for the backward one. */
-double im_loss(const im_work *work, int64_t n);
-int32_t im_count_right(const im_work *work, int64_t n);
-void im_loss_backward(im_work *work, int64_t n);
-im_status im_loss_backward_float(im_work *work, int64_t n);
+double im_loss(const im_work* work, int64_t n);
+int32_t im_count_right(const im_work* work, int64_t n);
+void im_loss_backward(im_work* work, int64_t n);
+im_status im_loss_backward_float(im_work* work, int64_t n);
 
 /* update.c */
-im_status im_store_gradient(im_work *work, int l, int64_t n, int average_shift, void *gW, void *gb);
-im_status im_float_gradient(im_work *work, int l, int64_t n, int average_shift);
-im_status im_update(im_work *work, int64_t n, int lr_shift, int average_shift);
+im_status im_store_gradient(im_work* work, int l, int64_t n, int average_shift, void* gW, void* gb);
+im_status im_float_gradient(im_work* work, int l, int64_t n, int average_shift);
+im_status im_update(im_work* work, int64_t n, int lr_shift, int average_shift);
 /* The weights that float parts read, from the raw ones. */
-void im_refresh_float_weights(im_work *work);
+void im_refresh_float_weights(im_work* work);
 
 #endif

@@ -6,14 +6,14 @@
 /* Memory ------------------------------------------------------------------------------------ */
 
 /* Zeroed memory that the work owns; *failed is set where there is none. */
-static void *own(im_work *work, size_t count, size_t size, bool *failed) {
-  void *data = calloc(count ? count : 1, size);
+static void* own(im_work* work, size_t count, size_t size, bool* failed) {
+  void* data = calloc(count ? count : 1, size);
   if (!data) *failed = true;
   work->owned[work->owned_count++] = data;
   return data;
 }
 
-static void release(im_work *work) {
+static void release(im_work* work) {
   for (int i = 0; i < work->owned_count; i++) free(work->owned[i]);
   free(work->owned);
   im_scratch_free(&work->scratch);
@@ -21,11 +21,11 @@ static void release(im_work *work) {
 
 /* Everything that batches of up to `capacity` rows need is reserved here, so that a step cannot
  * run out of memory half-way. */
-static im_status reserve(im_work *work, const im_isa *isa, const im_net *net, int64_t capacity,
+static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, int64_t capacity,
                          bool training) {
   enum { MOST_PER_LAYER = 14 };
   *work = (im_work){.isa = isa, .net = net, .capacity = capacity};
-  work->owned = calloc((size_t)(net->depth + 2) * MOST_PER_LAYER, sizeof(void *));
+  work->owned = calloc((size_t)(net->depth + 2) * MOST_PER_LAYER, sizeof(void*));
   if (!work->owned) return IM_NO_MEMORY;
   bool failed = false, raw = im_needs_raw(net), real = im_needs_float(net);
   work->layers = own(work, (size_t)net->depth + 1, sizeof(im_tensors), &failed);
@@ -34,8 +34,8 @@ static im_status reserve(im_work *work, const im_isa *isa, const im_net *net, in
 
   int64_t longest_sum = capacity;
   for (int l = 0; l <= net->depth; l++) {
-    const im_layer *layer = l ? &net->layers[l - 1] : NULL;
-    im_tensors *here = &work->layers[l];
+    const im_layer* layer = l ? &net->layers[l - 1] : NULL;
+    im_tensors* here = &work->layers[l];
     int64_t width = l ? layer->n_out : net->layers[0].n_in;
     size_t count = (size_t)(capacity * width);
     size_t a_size = im_elem_size(im_elem_of(im_activation_format(net, l)));
@@ -86,21 +86,21 @@ static im_status reserve(im_work *work, const im_isa *isa, const im_net *net, in
 
 /* The parts of a step ------------------------------------------------------------------------ */
 
-static void read_inputs(im_work *work, im_source x, int64_t n) {
-  const im_net *net = work->net;
-  im_tensors *inputs = &work->layers[0];
+static void read_inputs(im_work* work, im_source x, int64_t n) {
+  const im_net* net = work->net;
+  im_tensors* inputs = &work->layers[0];
   im_read_source(x, work->rows, n, net->layers[0].n_in, net->input, inputs->A,
                  net->forward_float ? inputs->Af : NULL);
 }
 
-static void read_targets(im_work *work, im_source y, int64_t n) {
-  const im_net *net = work->net;
+static void read_targets(im_work* work, im_source y, int64_t n) {
+  const im_net* net = work->net;
   im_read_source(y, work->rows, n, net->layers[net->depth - 1].n_out,
                  im_activation_format(net, net->depth), work->Y, work->Yf);
 }
 
 /* A layer that is not finite does not stop this: the caller decides what it means. */
-static im_status forward_pass(im_work *work, int64_t n) {
+static im_status forward_pass(im_work* work, int64_t n) {
   im_status worst = IM_OK;
   for (int l = 1; l <= work->net->depth; l++) {
     im_status status = work->net->forward_float ? im_layer_forward_float(work, l, n)
@@ -111,11 +111,11 @@ static im_status forward_pass(im_work *work, int64_t n) {
 }
 
 /* Hand Z and A to a backward pass of the other kind. */
-static void cross_over(im_work *work, int64_t n) {
-  const im_net *net = work->net;
+static void cross_over(im_work* work, int64_t n) {
+  const im_net* net = work->net;
   if (net->forward_float == net->backward_float) return;
   for (int l = 0; l <= net->depth; l++) {
-    im_tensors *here = &work->layers[l];
+    im_tensors* here = &work->layers[l];
     im_format fmt = im_activation_format(net, l);
     int64_t count = n * (l ? net->layers[l - 1].n_out : net->layers[0].n_in);
     if (net->backward_float) {
@@ -129,8 +129,8 @@ static void cross_over(im_work *work, int64_t n) {
 }
 
 /* All deltas, with the weights from before the step. */
-static im_status backward_pass(im_work *work, int64_t n) {
-  const im_net *net = work->net;
+static im_status backward_pass(im_work* work, int64_t n) {
+  const im_net* net = work->net;
   cross_over(work, n);
   im_status status = IM_OK;
   if (net->backward_float)
@@ -138,26 +138,27 @@ static im_status backward_pass(im_work *work, int64_t n) {
   else
     im_loss_backward(work, n);
   for (int l = net->depth - 1; l >= 1 && status == IM_OK; l--)
-    status = net->backward_float ? im_layer_backward_float(work, l, n)
-                                 : im_layer_backward(work, l, n);
+    status =
+        net->backward_float ? im_layer_backward_float(work, l, n) : im_layer_backward(work, l, n);
   return status;
 }
 
-static void consecutive_rows(im_work *work, int64_t first, int64_t n) {
+static void consecutive_rows(im_work* work, int64_t first, int64_t n) {
   for (int64_t i = 0; i < n; i++) work->rows[i] = first + i;
 }
 
 /* The C API ------------------------------------------------------------------------------------ */
 
-im_status im_forward(const im_isa *isa, const im_net *net, im_source x, int64_t n, void *out) {
+im_status im_forward(const im_isa* isa, const im_net* net, im_source x, int64_t n, void* out) {
   enum { ROWS = 256 };
   im_work work;
   im_status status = reserve(&work, isa, net, n < ROWS ? n : ROWS, false);
   if (status == IM_OK) im_refresh_float_weights(&work);
-  const im_tensors *last = status == IM_OK ? &work.layers[net->depth] : NULL;
+  const im_tensors* last = status == IM_OK ? &work.layers[net->depth] : NULL;
   int64_t width = net->layers[net->depth - 1].n_out;
-  size_t size = net->forward_float ? sizeof(double)
-                                   : im_elem_size(im_elem_of(im_activation_format(net, net->depth)));
+  size_t size = net->forward_float
+                    ? sizeof(double)
+                    : im_elem_size(im_elem_of(im_activation_format(net, net->depth)));
   for (int64_t first = 0; first < n && status == IM_OK; first += ROWS) {
     int64_t here = n - first < ROWS ? n - first : ROWS;
     consecutive_rows(&work, first, here);
@@ -165,15 +166,15 @@ im_status im_forward(const im_isa *isa, const im_net *net, im_source x, int64_t 
     status = forward_pass(&work, here);
     if (status == IM_NOT_FINITE) status = IM_OK; /* it is for the caller to see */
     if (status == IM_OK)
-      memcpy((char *)out + (size_t)(first * width) * size,
-             net->forward_float ? (void *)last->Af : last->A, (size_t)(here * width) * size);
+      memcpy((char*)out + (size_t)(first * width) * size,
+             net->forward_float ? (void*)last->Af : last->A, (size_t)(here * width) * size);
   }
   release(&work);
   return status;
 }
 
-im_status im_gradient(const im_isa *isa, const im_net *net, im_source x, im_source y, int64_t n,
-                      int average_shift, void *const *gW, void *const *gb) {
+im_status im_gradient(const im_isa* isa, const im_net* net, im_source x, im_source y, int64_t n,
+                      int average_shift, void* const* gW, void* const* gb) {
   im_work work;
   im_status status = reserve(&work, isa, net, n, true);
   if (status == IM_OK) {
@@ -185,7 +186,7 @@ im_status im_gradient(const im_isa *isa, const im_net *net, im_source x, im_sour
   }
   if (status == IM_OK) status = backward_pass(&work, n);
   for (int l = 1; l <= net->depth && status == IM_OK; l++) {
-    const im_layer *layer = &net->layers[l - 1];
+    const im_layer* layer = &net->layers[l - 1];
     if (!net->backward_float) {
       status = im_store_gradient(&work, l, n, average_shift, gW[l - 1], gb ? gb[l - 1] : NULL);
       continue;
@@ -198,9 +199,9 @@ im_status im_gradient(const im_isa *isa, const im_net *net, im_source x, im_sour
   return status;
 }
 
-int64_t im_train(const im_isa *isa, const im_net *net, im_source x, im_source y,
-                 const int64_t *order, int64_t n_order, int64_t batch, int64_t first,
-                 int64_t count, int lr_shift, int average_shift, int32_t *right, double *loss) {
+int64_t im_train(const im_isa* isa, const im_net* net, im_source x, im_source y,
+                 const int64_t* order, int64_t n_order, int64_t batch, int64_t first, int64_t count,
+                 int lr_shift, int average_shift, int32_t* right, double* loss) {
   im_work work;
   im_status status = reserve(&work, isa, net, batch < n_order ? batch : n_order, true);
   if (status == IM_OK) im_refresh_float_weights(&work);

@@ -8,42 +8,42 @@ static const int32_t one = 1;
 static const im_matrix ones = {&one, 0, 0, IM_I32, 2};
 
 /* D_l.T, (n_out, n), and its partner A_{l-1}, (n, n_in). */
-static im_matrix deltas(const im_work *work, int l) {
-  const im_layer *layer = &work->net->layers[l - 1];
+static im_matrix deltas(const im_work* work, int l) {
+  const im_layer* layer = &work->net->layers[l - 1];
   return im_transposed(im_operand(work->layers[l].D, layer->delta, layer->n_out));
 }
-static im_matrix inputs(const im_work *work, int l) {
+static im_matrix inputs(const im_work* work, int l) {
   return im_operand(work->layers[l - 1].A, im_activation_format(work->net, l - 1),
                     work->net->layers[l - 1].n_in);
 }
 
 /* The exact sums D.T @ A and sum D of layer l go where `sink` says, with `shift` more fraction
  * bits; to_b is NULL where there are no biases. */
-static im_status exact_gradient(im_work *work, int l, int64_t n, im_sink sink, int shift,
-                                void *to_W, void *to_b) {
-  const im_layer *layer = &work->net->layers[l - 1];
+static im_status exact_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift,
+                                void* to_W, void* to_b) {
+  const im_layer* layer = &work->net->layers[l - 1];
   int frac = layer->delta.frac + shift;
   sink.frac_in = frac + im_activation_format(work->net, l - 1).frac;
   sink.out = to_W;
-  im_status status = im_gemm(work->isa, deltas(work, l), inputs(work, l), layer->n_out,
-                             layer->n_in, n, &sink, -1, &work->scratch);
+  im_status status = im_gemm(work->isa, deltas(work, l), inputs(work, l), layer->n_out, layer->n_in,
+                             n, &sink, -1, &work->scratch);
   if (status != IM_OK || !to_b) return status;
   sink.frac_in = frac;
   sink.out = to_b;
   return im_gemm(work->isa, deltas(work, l), ones, layer->n_out, 1, n, &sink, -1, &work->scratch);
 }
 
-im_status im_store_gradient(im_work *work, int l, int64_t n, int average_shift, void *gW,
-                            void *gb) {
+im_status im_store_gradient(im_work* work, int l, int64_t n, int average_shift, void* gW,
+                            void* gb) {
   im_sink sink = {.kind = IM_REQUANTIZE, .fmt = work->net->layers[l - 1].gradient};
   return exact_gradient(work, l, n, sink, average_shift, gW, gb);
 }
 
 /* The float64 gradient of layer l into gW and gb, from a float or a fixed backward pass. */
-im_status im_float_gradient(im_work *work, int l, int64_t n, int average_shift) {
-  const im_net *net = work->net;
-  const im_layer *layer = &net->layers[l - 1];
-  im_tensors *here = &work->layers[l];
+im_status im_float_gradient(im_work* work, int l, int64_t n, int average_shift) {
+  const im_net* net = work->net;
+  const im_layer* layer = &net->layers[l - 1];
+  im_tensors* here = &work->layers[l];
   int64_t count = layer->n_out * layer->n_in;
   if (!net->backward_float && net->two_step) {
     im_status status = im_store_gradient(work, l, n, average_shift, here->gW_raw, here->gb_raw);
@@ -67,15 +67,15 @@ im_status im_float_gradient(im_work *work, int l, int64_t n, int average_shift) 
     im_float_product(d, ones_f, layer->n_out, 1, n, NULL, here->gb);
     for (int64_t i = 0; i < layer->n_out; i++) here->gb[i] = ldexp(here->gb[i], -average_shift);
   }
-  bool finite = im_all_finite(here->gW, count) &&
-                (!here->gb || im_all_finite(here->gb, layer->n_out));
+  bool finite =
+      im_all_finite(here->gW, count) && (!here->gb || im_all_finite(here->gb, layer->n_out));
   return finite ? IM_OK : IM_NOT_FINITE;
 }
 
 /* Fixed backward pass, fixed update ------------------------------------------------------- */
 
 /* w = enter(w + R(-g)) of a stored gradient. */
-static void update_by_stored(void *w, const void *g, int64_t count, im_layer const *layer,
+static void update_by_stored(void* w, const void* g, int64_t count, im_layer const* layer,
                              int lr_shift) {
   im_elem w_elem = im_elem_of(layer->weight), g_elem = im_elem_of(layer->gradient);
   int k = layer->gradient.frac + lr_shift - layer->weight.frac;
@@ -85,9 +85,9 @@ static void update_by_stored(void *w, const void *g, int64_t count, im_layer con
   }
 }
 
-static im_status update_fixed(im_work *work, int l, int64_t n, int lr_shift, int average_shift) {
-  const im_layer *layer = &work->net->layers[l - 1];
-  im_tensors *here = &work->layers[l];
+static im_status update_fixed(im_work* work, int l, int64_t n, int lr_shift, int average_shift) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  im_tensors* here = &work->layers[l];
   if (!work->net->two_step) {
     im_sink sink = {.kind = IM_UPDATE, .fmt = layer->weight};
     return exact_gradient(work, l, n, sink, lr_shift + average_shift, layer->W, layer->b);
@@ -102,7 +102,7 @@ static im_status update_fixed(im_work *work, int l, int64_t n, int lr_shift, int
 /* A float step ---------------------------------------------------------------------------- */
 
 /* The gradient g becomes the step -g * 2**-lr_shift, and with a master the new master. */
-static bool prepare(double *g, const double *master, int64_t count, int lr_shift) {
+static bool prepare(double* g, const double* master, int64_t count, int lr_shift) {
   for (int64_t i = 0; i < count; i++) {
     g[i] = ldexp(-g[i], -lr_shift);
     if (!isfinite(g[i])) return false;
@@ -112,7 +112,7 @@ static bool prepare(double *g, const double *master, int64_t count, int lr_shift
 }
 
 /* What was prepared becomes the parameter: the master and its raw twin, or the raw one. */
-static void commit(const double *prepared, double *master, void *raw, int64_t count,
+static void commit(const double* prepared, double* master, void* raw, int64_t count,
                    im_format fmt) {
   if (master) {
     memcpy(master, prepared, (size_t)count * sizeof(double));
@@ -128,11 +128,11 @@ static void commit(const double *prepared, double *master, void *raw, int64_t co
 }
 
 /* All layers are prepared before the first is committed: a step that diverges changes nothing. */
-static im_status update_by_float_step(im_work *work, int64_t n, int lr_shift, int average_shift) {
-  const im_net *net = work->net;
+static im_status update_by_float_step(im_work* work, int64_t n, int lr_shift, int average_shift) {
+  const im_net* net = work->net;
   for (int l = 1; l <= net->depth; l++) {
-    const im_layer *layer = &net->layers[l - 1];
-    im_tensors *here = &work->layers[l];
+    const im_layer* layer = &net->layers[l - 1];
+    im_tensors* here = &work->layers[l];
     im_status status = im_float_gradient(work, l, n, average_shift);
     if (status != IM_OK) return status;
     if (!prepare(here->gW, layer->master_W, layer->n_out * layer->n_in, lr_shift) ||
@@ -140,16 +140,16 @@ static im_status update_by_float_step(im_work *work, int64_t n, int lr_shift, in
       return IM_NOT_FINITE;
   }
   for (int l = 1; l <= net->depth; l++) {
-    const im_layer *layer = &net->layers[l - 1];
-    im_tensors *here = &work->layers[l];
+    const im_layer* layer = &net->layers[l - 1];
+    im_tensors* here = &work->layers[l];
     commit(here->gW, layer->master_W, layer->W, layer->n_out * layer->n_in, layer->weight);
     if (here->gb) commit(here->gb, layer->master_b, layer->b, layer->n_out, layer->weight);
   }
   return IM_OK;
 }
 
-im_status im_update(im_work *work, int64_t n, int lr_shift, int average_shift) {
-  const im_net *net = work->net;
+im_status im_update(im_work* work, int64_t n, int lr_shift, int average_shift) {
+  const im_net* net = work->net;
   if (net->backward_float || net->update_float)
     return update_by_float_step(work, n, lr_shift, average_shift);
   for (int l = 1; l <= net->depth; l++) {
@@ -159,12 +159,12 @@ im_status im_update(im_work *work, int64_t n, int lr_shift, int average_shift) {
   return IM_OK;
 }
 
-void im_refresh_float_weights(im_work *work) {
-  const im_net *net = work->net;
+void im_refresh_float_weights(im_work* work) {
+  const im_net* net = work->net;
   if (!im_needs_float(net) || (net->forward_float && net->update_float)) return;
   for (int l = 1; l <= net->depth; l++) {
-    const im_layer *layer = &net->layers[l - 1];
-    im_tensors *here = &work->layers[l];
+    const im_layer* layer = &net->layers[l - 1];
+    im_tensors* here = &work->layers[l];
     im_elem elem = im_elem_of(layer->weight);
     im_dequantize(layer->W, elem, layer->n_out * layer->n_in, layer->weight.frac, here->Wf);
     if (layer->b) im_dequantize(layer->b, elem, layer->n_out, layer->weight.frac, here->bf);

@@ -1,0 +1,41 @@
+# Each target does its own set-up: a fresh checkout needs nothing but Python and a C compiler.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: study test bench lint package clean
+
+# Install this checkout (a copy, never a link to it) with the extras named by EXTRAS.
+define install
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	rm -rf build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[$(1)]"
+endef
+
+study: ## the main job: all 240 cells of the 2017 experiment
+	$(call install,study)
+	$(BIN)/intmlp reproduce mnist-2017
+
+test: ## the whole test suite, over every backend
+	$(call install,test)
+	$(BIN)/pytest
+
+bench: ## every benchmark, each beside its rival in the same run
+	$(call install,bench)
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/pytest bench --benchmark-only
+
+lint: ## style and types: ruff, mypy, clang-format
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    ruff==0.17.6 mypy==2.4.1 clang-format==23.1.5 "numpy>=2"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(find src -name '*.[ch]')
+
+package: ## wheel, sdist and pure wheel: contents, and a run of each in a clean environment
+	PYTHON=$(PYTHON) tools/check_package.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache

@@ -1,0 +1,107 @@
+"""Matrix products: exact ones of integers, and the ordered ones of floats."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..._check import choice
+from ...qformat import QFormat
+from .arith import Array, add, lift, requantize
+
+# Each kernel's accumulator, the cheapest first, with what the bound of `product` is below for it.
+_KERNELS = {"f64": 2.0**53, "i64": 2.0**62, "unbounded": np.inf}
+
+
+def matmul_kernels() -> tuple[str, ...]:
+    """Return the names of the matrix product kernels, the cheapest first."""
+    return tuple(_KERNELS)
+
+
+def product(a: Array, b: Array, kernel: str | None = None) -> Array:
+    """Return the exact ``a @ b`` of exact arrays, shapes (m, k) and (k, n).
+
+    Raises
+    ------
+    ValueError
+        Where `kernel` is unknown, or where its sums are not proved to be exact.
+
+    Notes
+    -----
+    No product, and no partial sum in whatever order, exceeds
+
+        B = max_i(sum_k abs(a[i, k])) * max(abs(b))
+
+    Where B is zero, so is one operand, and every product. Elsewhere no operand exceeds B. So
+
+    - ``f64`` is exact for ``B < 2**53``: float64 holds every integer up to there, and nothing
+      is rounded, fused or not;
+    - ``i64`` is exact for ``B < 2**63``: int64 holds every sum;
+    - ``unbounded`` is exact: Python's integers have no end.
+
+    B itself is computed in float64. It is exact below ``2**53``, and no rounding takes a larger
+    B below that. Above, its ``k + 3`` roundings lose less than half of it, so that ``2**62``
+    for the computed B proves ``2**63``.
+    """
+    left, right = a.astype(np.float64), b.astype(np.float64)
+    bound = np.abs(left).sum(axis=1).max(initial=0.0) * np.abs(right).max(initial=0.0)
+    exact = [name for name, limit in _KERNELS.items() if bound < limit]
+    if kernel is not None:
+        choice("kernel", kernel, exact)
+    chosen = kernel or exact[0]
+    if chosen == "f64":
+        return (left @ right).astype(np.int64)
+    dtype = np.int64 if chosen == "i64" else object
+    out: Array = a.astype(dtype, copy=False) @ b.astype(dtype, copy=False)
+    return out
+
+
+def matmul(
+    a: Array,
+    b: Array,
+    bias: Array | None,
+    bias_shift: int,
+    frac_in: int,
+    fmt: QFormat,
+    kernel: str | None = None,
+) -> Array:
+    """Return ``a @ b + bias * 2**bias_shift``, exact and then requantized once into `fmt`.
+
+    Parameters
+    ----------
+    a, b : int32 or int64 arrays, shapes (m, k) and (k, n)
+    bias : int32 or int64 array, shape (n,), or None
+    bias_shift : int
+        0..126.
+    frac_in : int
+        Fraction width of the products.
+    fmt : QFormat
+        The format of the result.
+    kernel : str, optional
+        Forces one of `matmul_kernels`.
+
+    Returns
+    -------
+    ndarray of ``fmt.dtype``, shape (m, n)
+
+    Raises
+    ------
+    ValueError
+        Where `kernel` is unknown, or where its sums are not proved to be exact.
+    """
+    total = product(a, b, kernel)
+    if bias is not None:
+        total = add(total, lift(bias, bias_shift))
+    return requantize(total, frac_in, fmt)
+
+
+def dot(a: Array, b: Array) -> Array:
+    """Return the float sums of products of `a` (m, k) and `b` (k, n), section 7's way."""
+    left, right = a.T[:, :, np.newaxis], b[:, np.newaxis, :]
+    partial: Array = np.zeros((8, a.shape[0], b.shape[1]))
+    for start in range(0, len(b), 8):
+        terms = left[start : start + 8] * right[start : start + 8]
+        partial[: len(terms)] += terms
+    partial = partial[:4] + partial[4:]
+    partial = partial[:2] + partial[2:]
+    total: Array = partial[0] + partial[1]
+    return total

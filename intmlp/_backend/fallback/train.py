@@ -1,0 +1,201 @@
+"""A network: its passes, its gradient and its training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...qformat import QFormat
+from .arith import Array, finite, to_raw, to_real
+from .layer import activate, delta, error, pre_activation
+from .loss import count_right, loss_gradient, loss_value
+from .update import Gradient, bias_gradient, new_values, stored, weight_gradient
+
+if TYPE_CHECKING:
+    from ...nn.network import Network
+
+# Rows of a forward pass that are computed at once: bounds its memory.
+_BLOCK = 1024
+
+# How a part reads an array, raw or float, of a format.
+_Read = Callable[[Array, QFormat], Array]
+_READ: dict[str, _Read] = {"fixed": to_raw, "float": to_real}
+
+
+class _Batch(NamedTuple):
+    """What a batch yields: right samples, loss, and the gradients of all layers' tensors."""
+
+    right: int
+    loss: float
+    weights: list[Gradient]
+    biases: list[Gradient]
+
+
+class Net:
+    """A network on this backend; it reads and writes the arrays that it is given.
+
+    Parameters
+    ----------
+    network : Network
+        Its descriptor.
+    weights, biases : list of int32 or int64 arrays, or None
+        Raw, one array a layer; None where all parts are float.
+    master_weights, master_biases : list of float64 arrays, or None
+        None where the update is fixed. Where it is not, raw arrays hold the quantized master.
+        Biases are None where the network has none.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        weights: list[Any] | None,
+        biases: list[Any] | None,
+        master_weights: list[Any] | None,
+        master_biases: list[Any] | None,
+    ) -> None:
+        none: list[Any] = [None] * len(network.layers)
+        self._network = network
+        self._formats = [network.input, *(layer.formats.activation for layer in network.layers)]
+        self._raw = weights or none, biases or none
+        self._master = master_weights or none, master_biases or none
+        # What both passes read: the master where the forward pass and the update are float.
+        float_weights = network.parts.forward == network.parts.update == "float"
+        self._weights, self._biases = self._master if float_weights else self._raw
+
+    def forward(self, x: Array) -> Array:
+        """Return the output of the last layer, shape (n, n_out).
+
+        It is raw where the forward pass is fixed, else float64; values that are not
+        finite stay in it.
+        """
+        fixed = self._network.parts.forward == "fixed"
+        dtype = self._formats[-1].dtype if fixed else np.dtype(np.float64)
+        out = np.empty((len(x), self._network.layers[-1].n_out), dtype)
+        with np.errstate(all="ignore"):
+            for start in range(0, len(x), _BLOCK):
+                *_, (_, a) = self._layers(self._inputs(x[start : start + _BLOCK]))
+                out[start : start + _BLOCK] = a
+        return out
+
+    def gradient(
+        self, x: Array, y: Array, average_shift: int
+    ) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+        """Return (gW, gb) a layer: raw where the backward pass is fixed, else float64.
+
+        gb is empty where there are no biases. FloatingPointError where a value that has
+        to be stored or quantized is not finite.
+        """
+        with np.errstate(all="ignore"):
+            batch = self._batch(x, y, average_shift)
+        formats = [layer.formats.gradient for layer in self._network.layers]
+        weights = [stored(g, fmt).s for g, fmt in zip(batch.weights, formats, strict=True)]
+        biases = [stored(g, fmt).s for g, fmt in zip(batch.biases, formats, strict=False)]
+        return weights, biases
+
+    def train(
+        self,
+        x: Array,
+        y: Array,
+        order: NDArray[np.int64],
+        batch_size: int,
+        first: int,
+        count: int,
+        lr_shift: int,
+        average_shift: int,
+        right: NDArray[np.int32] | None,
+        loss: NDArray[np.float64] | None,
+    ) -> int:
+        """Do the steps ``first .. first + count - 1`` and return how many were done.
+
+        Step ``s`` uses the rows ``order[s * batch_size : (s + 1) * batch_size]`` of `x` and
+        `y`. Fewer than `count` steps were done where the next one diverged, which changes
+        nothing. `right[s]` gets the number of right samples and `loss[s]` the loss of each
+        step done. An interrupt leaves everything as it is between two steps.
+        """
+        with np.errstate(all="ignore"):
+            for step in range(first, first + count):
+                rows = order[step * batch_size : (step + 1) * batch_size]
+                try:
+                    batch = self._batch(x[rows], y[rows], average_shift)
+                    writes: list[tuple[Array, Any]] = self._update(batch, lr_shift)
+                except FloatingPointError:
+                    return step - first
+                if right is not None:
+                    writes.append((right[step : step + 1], batch.right))
+                if loss is not None:
+                    writes.append((loss[step : step + 1], batch.loss))
+                try:
+                    _write(writes)
+                except KeyboardInterrupt:
+                    _write(writes)  # all of it, from the start
+                    raise
+        return count
+
+    def _inputs(self, x: Array) -> Array:
+        """Return the inputs as the passes read them: raw where the forward pass is fixed."""
+        return to_raw(x, self._formats[0]) if self._network.parts.forward == "fixed" else x
+
+    def _parameters(self, i: int, read: _Read) -> tuple[Array, Array | None]:
+        """Return W and b of layer `i` as a part reads them."""
+        fmt, bias = self._network.layers[i].formats.weight, self._biases[i]
+        return read(self._weights[i], fmt), None if bias is None else read(bias, fmt)
+
+    def _layers(self, inputs: Array) -> Iterator[tuple[Array, Array]]:
+        """Yield Z and A of each layer, in the arithmetic of the forward pass."""
+        read = _READ[self._network.parts.forward]
+        a = read(inputs, self._formats[0])
+        for i, layer in enumerate(self._network.layers):
+            w, b = self._parameters(i, read)
+            z = pre_activation(layer, self._formats[i], a, w, b)
+            a = activate(layer, z)
+            yield z, a
+
+    def _batch(self, x: Array, y: Array, average_shift: int) -> _Batch:
+        """Run both passes; FloatingPointError where a value to be kept is not finite."""
+        network, fmt = self._network, self._formats[-1]
+        inputs = self._inputs(x)
+        tape = [(finite(z), finite(a)) for z, a in self._layers(inputs)]
+        outputs, targets = tape[-1][1], _READ[network.parts.forward](y, fmt)
+        batch = _Batch(
+            count_right(outputs, targets),
+            loss_value(network.loss, outputs, targets, fmt.frac),
+            [],
+            [],
+        )
+
+        read = _READ[network.parts.backward]
+        e, frac = loss_gradient(network.loss, read(outputs, fmt), read(y, fmt), fmt.frac)
+        for i in reversed(range(len(network.layers))):
+            layer, below = network.layers[i], self._formats[i]
+            d = finite(delta(layer, read(tape[i][0], self._formats[i + 1]), e, frac))
+            a = read(tape[i - 1][1] if i else inputs, below)
+            batch.weights.insert(0, weight_gradient(layer, below, d, a, average_shift))
+            if network.bias:
+                batch.biases.insert(0, bias_gradient(layer, d, average_shift))
+            if i:
+                fmt = network.layers[i - 1].formats.delta
+                w, _ = self._parameters(i, read)
+                e, frac = finite(error(layer, d, w, fmt)), fmt.frac
+        return batch
+
+    def _update(self, batch: _Batch, lr_shift: int) -> list[tuple[Array, Any]]:
+        """Return (array, its new values) for all weights and biases."""
+        writes = []
+        for raw, master, gradients in zip(
+            self._raw, self._master, (batch.weights, batch.biases), strict=True
+        ):
+            for i, gradient in enumerate(gradients):
+                formats = self._network.layers[i].formats
+                if self._network.update == "two_step":
+                    gradient = stored(gradient, formats.gradient)
+                writes += new_values(raw[i], master[i], gradient, lr_shift, formats.weight)
+        return writes
+
+
+def _write(writes: list[tuple[Array, Any]]) -> None:
+    """Write new values in place; doing it again does no harm."""
+    for target, values in writes:
+        target[...] = values

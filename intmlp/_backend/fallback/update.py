@@ -1,0 +1,90 @@
+"""From deltas to gradients, and from gradients to new weights and biases.
+
+Source: docs/numerics.md, sections 4, 5 and 7.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ...qformat import QFormat
+from .arith import (
+    Array,
+    add,
+    enter,
+    finite,
+    magnitude,
+    negate,
+    quantize,
+    real,
+    requantize,
+    round_raw,
+    round_real,
+    scale,
+    widen,
+)
+from .gemm import dot, product
+
+if TYPE_CHECKING:
+    from ...nn.network import Layer
+
+
+class Gradient(NamedTuple):
+    """The gradient ``s * 2**-frac`` of one tensor: an exact array, or float64 with frac 0."""
+
+    s: Array
+    frac: int
+
+
+def weight_gradient(
+    layer: Layer, below: QFormat, d: Array, a: Array, average_shift: int
+) -> Gradient:
+    """Return D.T @ A (n_out, n_in), averaged; it is not yet rounded on raw arrays."""
+    if d.dtype.kind == "f":
+        return Gradient(finite(real(dot(d.T, a), average_shift)), 0)
+    return Gradient(product(d.T, a), layer.formats.delta.frac + below.frac + average_shift)
+
+
+def bias_gradient(layer: Layer, d: Array, average_shift: int) -> Gradient:
+    """Return the sum over the batch of D (n_out,), averaged; not yet rounded on raw arrays."""
+    if d.dtype.kind == "f":
+        return Gradient(finite(real(dot(np.ones((1, len(d))), d)[0], average_shift)), 0)
+    total = widen(d, len(d) * magnitude(d)).sum(axis=0)
+    return Gradient(total, layer.formats.delta.frac + average_shift)
+
+
+def stored(gradient: Gradient, fmt: QFormat) -> Gradient:
+    """Return `gradient` as it is stored: raw in `fmt`, or the float64 that it is."""
+    if gradient.s.dtype.kind == "f":
+        return gradient
+    return Gradient(requantize(gradient.s, gradient.frac, fmt), fmt.frac)
+
+
+def fixed_update(raw: Array, gradient: Gradient, lr_shift: int, fmt: QFormat) -> Array:
+    """Return the new values of `raw`, weights or biases, in the weight format `fmt`."""
+    if gradient.s.dtype.kind == "f":
+        step = round_real(finite(scale(-gradient.s, -lr_shift)), fmt)
+    else:
+        step = round_raw(negate(gradient.s), gradient.frac + lr_shift, fmt)
+    return enter(add(raw, step), fmt)
+
+
+def float_update(master: Array, gradient: Gradient, lr_shift: int) -> Array:
+    """Return the new values of `master`, float64 weights or biases."""
+    return finite(master + finite(scale(-real(*gradient), -lr_shift)))
+
+
+def new_values(
+    raw: Array | None, master: Array | None, gradient: Gradient, lr_shift: int, fmt: QFormat
+) -> list[tuple[Array, Array]]:
+    """Return (array, its new values) for each form in which a tensor is kept.
+
+    `raw` is None where all parts are float, `master` where the update is fixed.
+    """
+    if master is None:
+        assert raw is not None
+        return [(raw, fixed_update(raw, gradient, lr_shift, fmt))]
+    values = float_update(master, gradient, lr_shift)
+    return [(master, values)] + ([] if raw is None else [(raw, quantize(values, fmt))])
