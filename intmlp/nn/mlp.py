@@ -263,25 +263,24 @@ class MLP:
             for name, shape in (("weights", (layer.n_out, layer.n_in)), ("biases", (layer.n_out,))):
                 if name == "biases" and not self.network.bias:
                     continue
-                drawn = init.draw(state, shape, layer.n_in)
-                if init.unit == "raw":
-                    # A raw integer has no fraction bits to lose: only overflow applies.
-                    raw = quantize(drawn, QFormat(fmt.bits, 0, overflow=fmt.overflow))
-                    self._store(name, i, drawn * 2.0**-fmt.frac, raw)
-                else:
-                    self._store(name, i, drawn)
+                value = init.draw(state, shape, layer.n_in)
+                if init.unit == "raw":  # an integer; read as a real value it stays exact
+                    value = value * 2.0**-fmt.frac
+                self._store(name, i, value)
 
-    def _store(self, name: str, i: int, value: Array, raw: Array | None = None) -> None:
-        """Write one tensor, a real value or a raw one, into every array that holds it."""
+    def _store(self, name: str, i: int, value: Array) -> None:
+        """Write one tensor, real or raw, into the arrays that hold it.
+
+        With a float update the raw weights are always the quantized master, also where float64
+        rounds the raw value of a wide format.
+        """
         fmt = self.network.layers[i].formats.weight
-        real = value if value.dtype.kind == "f" else dequantize(value, fmt)
-        if raw is None:
-            raw = quantize(value, fmt) if value.dtype.kind == "f" else value
         held, master = getattr(self, f"_{name}"), getattr(self, f"_master_{name}")
-        if held is not None:
-            held[i][...] = raw
         if master is not None:
-            master[i][...] = real
+            value = value if value.dtype.kind == "f" else dequantize(value, fmt)
+            master[i][...] = value
+        if held is not None:
+            held[i][...] = quantize(value, fmt) if value.dtype.kind == "f" else value
 
     # Computation --------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ void im_quantize(const double* v, int64_t n, im_format fmt, void* out) {
 
 void im_dequantize(const void* raw, im_elem elem, int64_t n, int frac, double* out) {
   /* The conversion rounds to nearest even, the scaling by a power of two is exact. */
-  double scale = ldexp(1.0, -frac);
+  double scale = im_power_of_two(-frac);
   for (int64_t i = 0; i < n; i++) out[i] = (double)im_load(raw, elem, i) * scale;
 }
 

@@ -119,6 +119,23 @@ static inline int64_t im_update_i64(int64_t w, int64_t s, int k, im_format fmt) 
       CALL(((im_format){(fmt).bits, (fmt).frac, ROUNDING, IM_WRAP}));     \
     break;
 
+/* 2**e, e -1022 .. 1023: the exponent field of a float64 with an empty fraction. */
+static inline double im_power_of_two(int e) {
+  uint64_t bits = (uint64_t)(e + 1023) << 52;
+  double power;
+  memcpy(&power, &bits, sizeof power);
+  return power;
+}
+
+/* v * 2**e, rounded once, for any e. Not by ldexp, which cuts subnormal results off in some C
+ * libraries. For e < -1022: where the first product is rounded it is at most 2**-1022, and the
+ * 55 or more places that are left make it zero, as the exact value rounds to. */
+static inline double im_scale(double v, int e) {
+  for (; e < -1022; e += 968) v *= 0x1p-968;
+  for (; e > 1023; e -= 1023) v *= 0x1p1023;
+  return v * im_power_of_two(e);
+}
+
 /* R of a finite float64, read at frac 0 and written at `frac` 0..63.
  *
  * Scaling up by a power of two is exact. Where |v * 2**frac| < 2**62, the result t of cutting

@@ -76,7 +76,7 @@ void im_sink_i64(const im_sink* sink, int64_t n, int64_t row, int64_t column, in
       return;
     case IM_TO_FLOAT: {
       /* The conversion rounds to nearest even; the scaling by a power of two is exact. */
-      double scale = ldexp(1.0, -sink->frac_in);
+      double scale = im_power_of_two(-sink->frac_in);
       for (int64_t j = 0; j < count; j++) ((double*)sink->out)[at + j] = (double)sums[j] * scale;
       return;
     }

@@ -77,7 +77,7 @@ static double activate_float(const im_layer* layer, double z) {
   switch (layer->function) {
     case IM_LINEAR: break;
     case IM_RELU: return z > 0 ? z : 0.0;
-    case IM_LEAKY_RELU: return z >= 0 ? z : ldexp(z, -layer->slope_shift);
+    case IM_LEAKY_RELU: return z >= 0 ? z : im_scale(z, -layer->slope_shift);
   }
   return z;
 }
@@ -102,7 +102,7 @@ im_status im_layer_backward_float(im_work* work, int l, int64_t n) {
   im_float_product(d, w, n, layer->n_out, above->n_out, NULL, here->Ef);
   for (int64_t i = 0; i < count; i++) {
     int shift = im_derivative_shift(layer, here->Zf[i] < 0, here->Zf[i] == 0);
-    here->Df[i] = shift < 0 ? 0.0 : ldexp(here->Ef[i], -shift);
+    here->Df[i] = shift < 0 ? 0.0 : im_scale(here->Ef[i], -shift);
   }
   return im_all_finite(here->Ef, count) ? IM_OK : IM_NOT_FINITE;
 }

@@ -58,7 +58,7 @@ im_status im_loss_backward_float(im_work* work, int64_t n) {
     int shift = im_derivative_shift(layer, last->Zf[i] < 0, last->Zf[i] == 0);
     double gradient = last->Af[i] - work->Yf[i];
     if (!net->half_loss) gradient *= 2;
-    last->Df[i] = shift < 0 ? 0.0 : ldexp(gradient, -shift);
+    last->Df[i] = shift < 0 ? 0.0 : im_scale(gradient, -shift);
   }
   return im_all_finite(last->Df, count) ? IM_OK : IM_NOT_FINITE;
 }

@@ -5,10 +5,10 @@ static double real_at(im_source_kind kind, const void* p, int frac) {
   switch (kind) {
     case IM_SOURCE_F32: return *(const float*)p;
     case IM_SOURCE_F64: return *(const double*)p;
-    case IM_SOURCE_I32: return (double)*(const int32_t*)p * ldexp(1.0, -frac);
+    case IM_SOURCE_I32: return (double)*(const int32_t*)p * im_power_of_two(-frac);
     case IM_SOURCE_I64: break;
   }
-  return (double)*(const int64_t*)p * ldexp(1.0, -frac);
+  return (double)*(const int64_t*)p * im_power_of_two(-frac);
 }
 
 void im_read_source(im_source source, const int64_t* rows, int64_t n, int64_t columns,

@@ -62,10 +62,10 @@ im_status im_float_gradient(im_work* work, int l, int64_t n, int average_shift) 
   im_real_matrix a = {work->layers[l - 1].Af, layer->n_in, 1};
   im_real_matrix ones_f = {&real_one, 0, 0};
   im_float_product(d, a, layer->n_out, layer->n_in, n, NULL, here->gW);
-  for (int64_t i = 0; i < count; i++) here->gW[i] = ldexp(here->gW[i], -average_shift);
+  for (int64_t i = 0; i < count; i++) here->gW[i] = im_scale(here->gW[i], -average_shift);
   if (here->gb) {
     im_float_product(d, ones_f, layer->n_out, 1, n, NULL, here->gb);
-    for (int64_t i = 0; i < layer->n_out; i++) here->gb[i] = ldexp(here->gb[i], -average_shift);
+    for (int64_t i = 0; i < layer->n_out; i++) here->gb[i] = im_scale(here->gb[i], -average_shift);
   }
   bool finite =
       im_all_finite(here->gW, count) && (!here->gb || im_all_finite(here->gb, layer->n_out));
@@ -104,7 +104,7 @@ static im_status update_fixed(im_work* work, int l, int64_t n, int lr_shift, int
 /* The gradient g becomes the step -g * 2**-lr_shift, and with a master the new master. */
 static bool prepare(double* g, const double* master, int64_t count, int lr_shift) {
   for (int64_t i = 0; i < count; i++) {
-    g[i] = ldexp(-g[i], -lr_shift);
+    g[i] = im_scale(-g[i], -lr_shift);
     if (!isfinite(g[i])) return false;
     if (master) g[i] = master[i] + g[i];
   }

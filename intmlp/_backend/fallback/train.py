@@ -155,31 +155,29 @@ class Net:
 
     def _batch(self, x: Array, y: Array, average_shift: int) -> _Batch:
         """Run both passes; FloatingPointError where a value to be kept is not finite."""
-        network, fmt = self._network, self._formats[-1]
+        network, formats = self._network, self._formats
         inputs = self._inputs(x)
         tape = [(finite(z), finite(a)) for z, a in self._layers(inputs)]
-        outputs, targets = tape[-1][1], _READ[network.parts.forward](y, fmt)
-        batch = _Batch(
-            count_right(outputs, targets),
-            loss_value(network.loss, outputs, targets, fmt.frac),
-            [],
-            [],
-        )
+        outputs, targets = tape[-1][1], _READ[network.parts.forward](y, formats[-1])
+        right = count_right(outputs, targets)
+        loss = loss_value(network.loss, outputs, targets, formats[-1].frac)
 
         read = _READ[network.parts.backward]
-        e, frac = loss_gradient(network.loss, read(outputs, fmt), read(y, fmt), fmt.frac)
+        outputs, targets = read(outputs, formats[-1]), read(y, formats[-1])
+        e, frac = loss_gradient(network.loss, outputs, targets, formats[-1].frac)
+        weights, biases = [], []
         for i in reversed(range(len(network.layers))):
-            layer, below = network.layers[i], self._formats[i]
-            d = finite(delta(layer, read(tape[i][0], self._formats[i + 1]), e, frac))
+            layer, below = network.layers[i], formats[i]
+            d = finite(delta(layer, read(tape[i][0], formats[i + 1]), e, frac))
             a = read(tape[i - 1][1] if i else inputs, below)
-            batch.weights.insert(0, weight_gradient(layer, below, d, a, average_shift))
+            weights.append(weight_gradient(layer, below, d, a, average_shift))
             if network.bias:
-                batch.biases.insert(0, bias_gradient(layer, d, average_shift))
+                biases.append(bias_gradient(layer, d, average_shift))
             if i:
-                fmt = network.layers[i - 1].formats.delta
                 w, _ = self._parameters(i, read)
+                fmt = network.layers[i - 1].formats.delta
                 e, frac = finite(error(layer, d, w, fmt)), fmt.frac
-        return batch
+        return _Batch(right, loss, weights[::-1], biases[::-1])
 
     def _update(self, batch: _Batch, lr_shift: int) -> list[tuple[Array, Any]]:
         """Return (array, its new values) for all weights and biases."""
