@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def integer(name: str, value: Any, low: int, high: int) -> int:
-    """Return `value` as an int, or raise where it is not an integer in ``low..high``."""
+def integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
+    """Return `value` as an int, or raise where it is not an integer in ``low..high``.
+
+    Without bounds any integer will do.
+    """
+    wanted = "an integer" if low is None else f"an integer in {low}..{high}"
     try:
         if isinstance(value, bool):
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(
-            f"{name} must be an integer in {low}..{high}, got {type(value).__name__} {value!r}"
-        ) from None
-    if not low <= number <= high:
+        raise TypeError(f"{name} must be {wanted}, got {type(value).__name__} {value!r}") from None
+    if low is not None and high is not None and not low <= number <= high:
         raise ValueError(f"{name} must be in {low}..{high}, got {number}")
     return number
 

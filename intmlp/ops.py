@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _backend
-from ._check import instance
+from ._check import instance, integer
 from .qformat import QFormat
 
 Raw = NDArray[np.int32] | NDArray[np.int64]
@@ -210,7 +209,8 @@ def matmul(
             raise ValueError(f"bias must have shape {right.shape[1:]}, got {addend.shape}")
         if bias_frac is None:
             raise TypeError("bias_frac must be given with bias, got None")
-        bias_shift = operator.index(frac_in) - operator.index(bias_frac)
+        frac_in = integer("frac_in", frac_in)
+        bias_shift = frac_in - integer("bias_frac", bias_frac)
         if not 0 <= bias_shift <= 126:
             raise ValueError(
                 f"bias_frac must be in {frac_in - 126}..{frac_in} (frac_in - 126 .. frac_in), "
@@ -258,12 +258,7 @@ def finite(name: str, values: Any) -> None:
 
 def shift(name: str, value: int) -> int:
     """Return a fraction width or shift that gives the same integers and is small."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(
-            f"{name} must be an integer, got {type(value).__name__} {value!r}"
-        ) from None
+    number = integer(name, value)
     return max(-_SHIFT_LIMIT, min(_SHIFT_LIMIT, number))
 
 

@@ -443,6 +443,8 @@ class MLP:
         batch_size = integer("batch_size", batch_size, 1, 2**31 - 1)
         instance("shuffle", shuffle, bool)
         instance("report", report, bool)
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress must be callable or None, got {progress!r}")
         average_shift = self._average_shift("batch_size", batch_size)
         lr_shift = shift("lr_shift", lr_shift)
         state = _random_state(seed)
@@ -454,7 +456,9 @@ class MLP:
         loss = np.full(total, np.nan) if report else None
         done, count, diverged_at = 0, 1, None
         for epoch in range(epochs):
-            order = state.permutation(n).astype(np.int64) if shuffle else np.arange(n, dtype=np.int64)
+            order = (
+                state.permutation(n).astype(np.int64) if shuffle else np.arange(n, dtype=np.int64)
+            )
             here = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
             first = 0
             while first < per_epoch and diverged_at is None:

@@ -1,0 +1,1 @@
+"""Published experiments, and the figures that show them; needs the extra ``study``."""

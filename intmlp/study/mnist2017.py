@@ -1,0 +1,282 @@
+"""Online SGD on MNIST (2017): the published grid of 240 accuracies, trained again.
+
+Source: docs/numerics.md, section 8. One layer without biases sees each of 10,000 images once;
+the grid varies the learning rate and the fraction width of a purely integer training.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from scipy.signal import savgol_filter
+
+from .. import _backend
+from .._check import integer
+from ..io.datasets import DIGITS, PIXELS, Dataset
+from ..io.files import atomic
+from ..nn import MLP, normal, relu
+from ..qformat import QFormat
+
+SEED = 0xDEADBEEC
+TRAINING, TEST = 60_000, 10_000
+STEPS = 10_000
+LR_SHIFTS = range(5, 20)
+FRACTIONS = range(8, 24)
+CELLS = len(LR_SHIFTS) * len(FRACTIONS)
+EQUAL_WITHIN = 1e-12
+
+# A grid: the accuracy of each cell (lr_shift, fraction).
+Grid = dict[tuple[int, int], float]
+
+
+def sorted_by_label(mnist: Dataset) -> Dataset:
+    """Return the training images sorted by label, then the test images likewise.
+
+    Parameters
+    ----------
+    mnist : Dataset
+        MNIST's 60,000 training images, then its 10,000 test images.
+
+    Returns
+    -------
+    Dataset
+        Equal labels keep their order.
+
+    Raises
+    ------
+    ValueError
+        Where `mnist` has another number of samples.
+    """
+    if len(mnist.labels) != TRAINING + TEST:
+        raise ValueError(
+            f"mnist must have {TRAINING} training and {TEST} test samples, "
+            f"got {len(mnist.labels)} in all"
+        )
+    training, test = np.split(mnist.labels, [TRAINING])
+    order = np.concatenate(
+        [np.argsort(training, kind="stable"), TRAINING + np.argsort(test, kind="stable")]
+    )
+    return Dataset(mnist.images[order], mnist.labels[order])
+
+
+def stream(mnist: Dataset) -> Dataset:
+    """Return the samples that the experiment consumes, in its order.
+
+    Parameters
+    ----------
+    mnist : Dataset
+        MNIST's 60,000 training images, then its 10,000 test images.
+
+    Returns
+    -------
+    Dataset
+        10,000 samples.
+    """
+    images, labels = sorted_by_label(mnist)
+    order = np.random.RandomState(SEED).permutation(TRAINING + TEST)[:STEPS]
+    return Dataset(images[order], labels[order])
+
+
+def raw(samples: Dataset, fraction: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return inputs and one-hot targets as raw integers with `fraction` fraction bits.
+
+    Parameters
+    ----------
+    samples : Dataset
+        n samples.
+    fraction : int
+        Fraction width, 0..30.
+
+    Returns
+    -------
+    x : ndarray of int32, shape (n, 784)
+        ``rint(grey / 255 * 2**fraction)``.
+    y : ndarray of int32, shape (n, 10)
+        ``2**fraction`` at the label, else 0.
+
+    Examples
+    --------
+    >>> from intmlp.io.datasets import load_stream
+    >>> x, y = raw(load_stream(), 8)
+    >>> x.min(), x.max(), y.max()
+    (np.int32(0), np.int32(256), np.int32(256))
+    """
+    fraction = integer("fraction", fraction, 0, 30)
+    greys = np.rint(np.arange(256) / 255.0 * 2.0**fraction).astype(np.int32)
+    return greys[samples.images], np.eye(DIGITS, dtype=np.int32)[samples.labels] << fraction
+
+
+def network(fraction: int, state: np.random.RandomState) -> MLP:
+    """Return the network of one cell, before training.
+
+    Parameters
+    ----------
+    fraction : int
+        Fraction width of its one format.
+    state : RandomState
+        Its weights are drawn from it.
+
+    Returns
+    -------
+    MLP
+    """
+    return MLP(
+        [PIXELS, DIGITS],
+        QFormat(32, fraction, "floor", "saturate"),
+        activation=relu(),
+        bias=False,
+        init=normal(500, unit="raw"),
+        seed=state,
+    )
+
+
+def initial_network(fraction: int) -> MLP:
+    """Return the network of one cell as published: its weights follow the permutation's draws.
+
+    Parameters
+    ----------
+    fraction : int
+        Fraction width of its one format.
+
+    Returns
+    -------
+    MLP
+    """
+    state = np.random.RandomState(SEED)
+    state.permutation(TRAINING + TEST)
+    return network(fraction, state)
+
+
+def train(net: MLP, x: NDArray[np.int32], y: NDArray[np.int32], lr_shift: int) -> float:
+    """Train `net` on each sample once, in order, and return the smoothed final accuracy.
+
+    Parameters
+    ----------
+    net : MLP
+        Is trained in place.
+    x, y : ndarray of int32
+        Of `raw`, at least 1,001 samples.
+    lr_shift : int
+        The learning rate is ``2**-lr_shift``.
+
+    Returns
+    -------
+    float
+        The last value of the 0/1 series of right outputs, each before its update, after a
+        Savitzky-Golay filter.
+    """
+    history = net.train(x, y, lr_shift, shuffle=False)
+    return float(savgol_filter(history.right, 1001, 2, mode="mirror")[-1])
+
+
+def run(samples: Dataset, jobs: int = -1) -> Iterator[tuple[tuple[int, int], float]]:
+    """Train the 240 cells and yield each as it ends.
+
+    Parameters
+    ----------
+    samples : Dataset
+        Of `stream` or `load_stream`.
+    jobs : int
+        How many cells train at a time; -1 for as many as there are cores.
+
+    Yields
+    ------
+    (lr_shift, fraction), accuracy
+
+    Notes
+    -----
+    The compiled core trains without the interpreter's lock, so that threads serve it; the
+    Python fallback needs processes.
+    """
+    name = _backend.active_name()
+    parallel = Parallel(
+        n_jobs=jobs,
+        backend="loky" if name == "python" else "threading",
+        return_as="generator_unordered",
+        batch_size=1,
+    )
+    yield from parallel(_cells(samples, name))
+
+
+def published() -> Grid:
+    """Return the published grid.
+
+    Returns
+    -------
+    dict of (lr_shift, fraction) to accuracy
+
+    Examples
+    --------
+    >>> grid = published()
+    >>> len(grid), grid[10, 19]
+    (240, 0.9273329702161974)
+    """
+    text = resources.files("intmlp").joinpath("data/mnist_grid_2017.csv").read_text("ascii")
+    return {
+        (int(row["lr_shift"]), int(row["fraction"])): float(row["accuracy"])
+        for row in csv.DictReader(text.splitlines())
+    }
+
+
+def differing(grid: Mapping[tuple[int, int], float]) -> list[tuple[int, int]]:
+    """Return the cells that are not within 1e-12 of the published ones, in the grid's order.
+
+    Parameters
+    ----------
+    grid : mapping of (lr_shift, fraction) to accuracy
+        All 240 cells.
+
+    Returns
+    -------
+    list of (lr_shift, fraction)
+
+    Examples
+    --------
+    >>> differing(published())
+    []
+    >>> differing({**published(), (5, 8): 0.5})
+    [(5, 8)]
+    """
+    return [
+        cell
+        for cell, accuracy in published().items()
+        if not abs(grid[cell] - accuracy) <= EQUAL_WITHIN
+    ]
+
+
+def write_csv(grid: Mapping[tuple[int, int], float], path: Path) -> None:
+    """Write a grid as CSV, a row per cell, with every digit of the accuracy.
+
+    Parameters
+    ----------
+    grid : mapping of (lr_shift, fraction) to accuracy
+    path : Path
+        The file; it is replaced as a whole.
+    """
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="ascii") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("lr_shift", "fraction", "accuracy"))
+        writer.writerows((*cell, repr(accuracy)) for cell, accuracy in sorted(grid.items()))
+
+
+def _cells(samples: Dataset, backend: str) -> Iterator[object]:
+    """Yield the 240 tasks; the cells of one fraction width share their inputs."""
+    for fraction in FRACTIONS:
+        x, y = raw(samples, fraction)
+        for lr_shift in LR_SHIFTS:
+            yield delayed(_cell)(backend, x, y, fraction, lr_shift)
+
+
+def _cell(
+    backend: str, x: NDArray[np.int32], y: NDArray[np.int32], fraction: int, lr_shift: int
+) -> tuple[tuple[int, int], float]:
+    """Train one cell on `backend`, which a process of its own has yet to choose."""
+    if _backend.active_name() != backend:
+        _backend.use(backend)
+    return (lr_shift, fraction), train(initial_network(fraction), x, y, lr_shift)

@@ -1,0 +1,363 @@
+"""The oracle of the test suite: docs/numerics.md again, on unbounded integers and fractions.
+
+It imports nothing from the package and has no other aim than to be read beside the contract,
+section by section. Tensors are nested lists: of ints where they are raw, of floats where they are
+real values. Python's floats are IEEE doubles, and its interpreter never fuses a product and a sum.
+"""
+
+import functools
+import math
+import operator
+from fractions import Fraction
+from typing import NamedTuple
+
+
+def each(function, *tensors, **same):
+    """Apply `function` to the elements of nested lists of one shape; `same` goes to each call."""
+    if isinstance(tensors[0], list):
+        return [each(function, *entries, **same) for entries in zip(*tensors, strict=True)]
+    return function(*tensors, **same)
+
+
+def transpose(matrix):
+    return [list(column) for column in zip(*matrix, strict=True)]
+
+
+def flat(matrix):
+    return [entry for row in matrix for entry in row]
+
+
+@functools.cache
+def power(k):
+    """2**k, exactly, for k of either sign."""
+    return Fraction(2) ** k
+
+
+def double(value):
+    """The float64 to which an exact value rounds, ties to even."""
+    try:
+        return value.numerator / value.denominator  # the quotient of ints is correctly rounded
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+# --- 1. Formats -----------------------------------------------------------------------------
+
+
+class Format(NamedTuple):
+    bits: int
+    frac: int
+    rounding: str = "half_even"
+    overflow: str = "saturate"
+
+
+def round_by(rounding, value):
+    """The integer that becomes of an exact value."""
+    nearest = math.floor(abs(value) + Fraction(1, 2))  # ties away from zero
+    return {
+        "floor": lambda: math.floor(value),
+        "toward_zero": lambda: math.trunc(value),
+        "half_up": lambda: math.floor(value + Fraction(1, 2)),
+        "half_away": lambda: nearest if value > 0 else -nearest,
+        "half_even": lambda: round(value),
+    }[rounding]()
+
+
+def enter(integer, fmt):
+    """The overflow rule."""
+    low, high = -(2 ** (fmt.bits - 1)), 2 ** (fmt.bits - 1) - 1
+    if fmt.overflow == "saturate":
+        return max(low, min(high, integer))
+    return (integer - low) % 2**fmt.bits + low
+
+
+def R(value, fmt):
+    """An exact value rounded to a raw integer, without any overflow handling."""
+    return round_by(fmt.rounding, value * power(fmt.frac))
+
+
+def requantize(s, frac_in, fmt):
+    return enter(R(s * power(-frac_in), fmt), fmt)
+
+
+def quantize(v, fmt):
+    return enter(R(Fraction(v), fmt), fmt)
+
+
+def dequantize(raw, fmt):
+    return double(raw * power(-fmt.frac))
+
+
+# --- 2. Multiply-accumulate -----------------------------------------------------------------
+
+
+def products(a, b):
+    """The exact a @ b."""
+    columns = transpose(b)
+    return [[sum(u * v for u, v in zip(row, col, strict=True)) for col in columns] for row in a]
+
+
+def matmul(a, b, frac_in, fmt, bias=None, bias_frac=None):
+    sums = products(a, b)
+    if bias is not None:
+        sums = [
+            [s + c * 2 ** (frac_in - bias_frac) for s, c in zip(row, bias, strict=True)]
+            for row in sums
+        ]
+    return each(requantize, sums, frac_in=frac_in, fmt=fmt)
+
+
+# --- 3. Layers ------------------------------------------------------------------------------
+
+
+class Activation(NamedTuple):
+    kind: str
+    at_zero: Fraction = Fraction(0)  # relu: the derivative at zero
+    slope_shift: int = 0  # leaky_relu
+
+    def fixed(self, z, fmt):
+        if self.kind == "relu":
+            return max(z, 0)
+        if self.kind == "leaky_relu" and z < 0:
+            return requantize(z, fmt.frac + self.slope_shift, fmt)
+        return z
+
+    def float(self, z):
+        if self.kind == "relu":
+            return z if z > 0 else 0.0
+        if self.kind == "leaky_relu" and not z >= 0:
+            return z * 2.0**-self.slope_shift
+        return z
+
+    def derivative(self, z):
+        if self.kind == "relu":
+            return self.at_zero if z == 0 else Fraction(z > 0)
+        if self.kind == "leaky_relu" and z < 0:
+            return power(-self.slope_shift)
+        return Fraction(1)
+
+
+class Layer(NamedTuple):
+    formats: tuple  # of the activation, the weights, the delta, the gradient
+    activation: Activation
+
+    fA = property(lambda self: self.formats[0])
+    fW = property(lambda self: self.formats[1])
+    fD = property(lambda self: self.formats[2])
+    fG = property(lambda self: self.formats[3])
+
+
+class Parts(NamedTuple):
+    forward: str = "fixed"
+    backward: str = "fixed"
+    update: str = "fixed"
+
+
+class Diverged(Exception):
+    """A value that has to be stored or quantized is not finite."""
+
+
+def finite(tensor):
+    def check(value):
+        if not math.isfinite(value):
+            raise Diverged
+        return value
+
+    return each(check, tensor)
+
+
+def argmax(row):
+    return row.index(max(row))
+
+
+def float_sum(terms):
+    """The float sum of products of section 7."""
+    s = [0.0] * 8
+    for k, (u, v) in enumerate(terms):
+        s[k % 8] += u * v
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
+
+
+def float_products(a, b):
+    columns = transpose(b)
+    return [[float_sum(zip(row, column, strict=True)) for column in columns] for row in a]
+
+
+class Network:
+    """A network; `tensors` holds [W, b] of each layer, or [W] where there are no biases.
+
+    They are the float64 master where the update is float, else raw. `m` is the exponent of the
+    nominal batch size under `average=True`, else 0.
+    """
+
+    def __init__(self, input_format, layers, tensors, loss, update, parts):
+        self.input, self.layers, self.tensors = input_format, layers, tensors
+        self.loss, self.update, self.parts = loss, update, parts
+        self.formats = [input_format] + [layer.fA for layer in layers]  # of A_0 .. A_L
+
+    def fixed(self):
+        """Return the raw weights and biases that a fixed part reads."""
+        if self.parts.update == "fixed":
+            return self.tensors
+        return [
+            each(quantize, tensors, fmt=layer.fW)
+            for layer, tensors in zip(self.layers, self.tensors, strict=True)
+        ]
+
+    def floats(self):
+        """Return the weights and biases that a float part reads: those of the forward pass."""
+        if self.parts.forward == "float" and self.parts.update == "float":
+            return self.tensors
+        return [
+            each(dequantize, tensors, fmt=layer.fW)
+            for layer, tensors in zip(self.layers, self.fixed(), strict=True)
+        ]
+
+    def forward(self, x):
+        """Return Z_1 .. Z_L and A_0 .. A_L."""
+        if self.parts.forward == "float":
+            return self.float_forward(x)
+        return self.fixed_forward(as_raw(x, self.input))
+
+    def fixed_forward(self, x):
+        Z, A = [], [x]
+        for layer, below, (W, *b) in zip(self.layers, self.formats, self.fixed(), strict=False):
+            bias = (b[0], layer.fW.frac) if b else ()
+            Z.append(matmul(A[-1], transpose(W), below.frac + layer.fW.frac, layer.fA, *bias))
+            A.append(each(layer.activation.fixed, Z[-1], fmt=layer.fA))
+        return Z, A
+
+    def float_forward(self, x):
+        Z, A = [], [x]  # raw inputs stay in A_0 as they are, for a fixed backward pass
+        for layer, (W, *b) in zip(self.layers, self.floats(), strict=True):
+            sums = float_products(as_floats(A[-1], self.input), transpose(W))
+            Z.append([each(operator.add, row, b[0]) for row in sums] if b else sums)
+            A.append(each(layer.activation.float, Z[-1]))
+        return Z, A
+
+    # --- 4. Loss and backward pass ----------------------------------------------------------
+
+    def report(self, output, y):
+        """Return the number of right samples and the loss of a batch."""
+        fmt, half = self.formats[-1], self.loss == "half_sse"
+        if self.parts.forward == "float":
+            y = as_floats(y, fmt)
+            errors = flat(each(operator.sub, output, y))
+            loss = float_sum(zip(errors, errors, strict=True)) * (0.5 if half else 1.0)
+        else:
+            y = as_raw(y, fmt)
+            errors = flat(each(operator.sub, output, y))
+            exact = sum(e**2 for e in errors) * power(-2 * fmt.frac)
+            loss = double(exact / 2 if half else exact)
+        right = sum(
+            row.index(max(row)) == t.index(max(t)) for row, t in zip(output, y, strict=True)
+        )
+        return right, loss
+
+    def backward(self, Z, A, y):
+        """Return D_1 .. D_L, and the A_0 .. A_(L-1) that the gradient reads."""
+        finite(Z), finite(A)
+        if self.parts.backward == "float":
+            convert, run = as_floats, self.float_backward
+        else:
+            convert, run = as_raw, self.fixed_backward
+        Z = [convert(z, fmt) for z, fmt in zip(Z, self.formats[1:], strict=True)]
+        A = [convert(a, fmt) for a, fmt in zip(A, self.formats, strict=True)]
+        return run(Z, A[-1], convert(y, self.formats[-1])), A[:-1]
+
+    def fixed_backward(self, Z, output, y):
+        D = [None] * len(self.layers)
+        grad = each(operator.sub, output, y)
+        E, frac = each(lambda e: 2 * e if self.loss == "sse" else e, grad), self.formats[-1].frac
+        for i, layer in reversed(list(enumerate(self.layers))):
+            slopes = each(layer.activation.derivative, Z[i])
+            D[i] = each(requantize, each(operator.mul, slopes, E), frac_in=frac, fmt=layer.fD)
+            if i > 0:
+                frac, fD = layer.fD.frac + layer.fW.frac, self.layers[i - 1].fD
+                E, frac = matmul(D[i], self.fixed()[i][0], frac, fD), fD.frac
+        return D
+
+    def float_backward(self, Z, output, y):
+        D = [None] * len(self.layers)
+        grad = each(operator.sub, output, y)
+        E = each(lambda e: 2.0 * e if self.loss == "sse" else e, grad)
+        for i, layer in reversed(list(enumerate(self.layers))):
+            slopes = each(layer.activation.derivative, Z[i])
+            D[i] = finite(each(lambda f, e: float(f) * e if f else 0.0, slopes, E))
+            if i > 0:
+                E = finite(float_products(D[i], self.floats()[i][0]))
+        return D
+
+    def sums(self, D, A, m):
+        """Return [D.T @ A, sum of D] of each layer, and the widths that they are read at."""
+        sums, widths = [], []
+        for layer, d, a, below in zip(self.layers, D, A, self.formats, strict=False):
+            d = transpose(d)
+            if self.parts.backward == "fixed":
+                pair = [products(d, a), [sum(column) for column in d]]
+            else:
+                ones = [1.0] * len(a)
+                by_bias = [float_sum(zip(column, ones, strict=True)) for column in d]
+                pair = [float_products(d, a), by_bias]
+            tensors = self.tensors[len(sums)]  # [W, b] or [W]
+            sums.append(finite(pair[: len(tensors)]))
+            widths.append([layer.fD.frac + below.frac + m, layer.fD.frac + m])
+        return sums, widths
+
+    def stored(self, sums, widths, m):
+        """Return [gW, gb] of each layer: raw, or floats from a float backward pass."""
+        if self.parts.backward == "float":
+            return each(scaled, sums, exponent=-m)
+        return [
+            [each(requantize, s, frac_in=f, fmt=layer.fG) for s, f in zip(*of_layer, strict=False)]
+            for layer, *of_layer in zip(self.layers, sums, widths, strict=True)
+        ]
+
+    def gradient(self, x, y, m=0):
+        """Return [gW, gb] of each layer."""
+        return self.stored(*self.sums(*self.backward(*self.forward(x), y), m), m)
+
+    # --- 5. Update --------------------------------------------------------------------------
+
+    def step(self, x, y, lr_shift, m=0):
+        """Do one step and return (right, loss); where it raises Diverged, nothing changed."""
+        Z, A = self.forward(x)
+        sums, widths = self.sums(*self.backward(Z, A, y), m)
+        gradient = self.stored(sums, widths, m)
+        self.tensors = [
+            [
+                each(self.updated, *tensors, layer=layer, frac=frac, lr_shift=lr_shift)
+                for *tensors, frac in zip(*of_layer, strict=False)  # the biases, if there are any
+            ]
+            for layer, *of_layer in zip(
+                self.layers, self.tensors, sums, gradient, widths, strict=True
+            )
+        ]
+        return self.report(A[-1], y)
+
+    def updated(self, w, s, g, layer, frac, lr_shift):
+        """Return what becomes of w, by the sum s that is read at frac, or by the gradient g."""
+        if self.parts.backward == "fixed":
+            exact = s * power(-frac) if self.update == "fused" else g * power(-layer.fG.frac)
+            if self.parts.update == "fixed":
+                return enter(w + R(-exact * power(-lr_shift), layer.fW), layer.fW)
+            g = double(exact)
+        step = finite(scaled(-g, -lr_shift))
+        if self.parts.update == "fixed":
+            return enter(w + R(Fraction(step), layer.fW), layer.fW)
+        return finite(w + step)
+
+
+def scaled(value, exponent):
+    """Return value * 2**exponent, rounded once; a zero keeps its sign."""
+    return double(Fraction(value) * power(exponent)) if value else value
+
+
+def as_raw(tensor, fmt):
+    """Ints are raw; floats are quantized."""
+    return each(lambda v: v if isinstance(v, int) else quantize(v, fmt), tensor)
+
+
+def as_floats(tensor, fmt):
+    """Floats are values; ints are raw and stand for their dequantized values."""
+    return each(lambda v: dequantize(v, fmt) if isinstance(v, int) else v, tensor)

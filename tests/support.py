@@ -1,0 +1,111 @@
+"""What the tests share: strategies, and the way from the package's objects to the oracle's."""
+
+import os
+from fractions import Fraction
+
+import numpy as np
+from hypothesis import strategies as st
+
+import reference
+from intmlp import QFormat, _backend
+
+# A pure Python wheel is tested with INTMLP_BACKEND=python; everywhere else the core must be there.
+PURE = os.environ.get("INTMLP_BACKEND") == "python"
+BACKENDS = ("python",) if PURE else _backend.available()
+
+ROUNDINGS = ("floor", "toward_zero", "half_up", "half_away", "half_even")
+OVERFLOWS = ("saturate", "wrap")
+INT64 = QFormat(64, 0)
+
+# Around every block, lane and unrolling that a kernel may have.
+EDGE_SIZES = (*range(1, 10), 15, 16, 17, 31, 32, 33, 63, 64, 65)
+
+
+@st.composite
+def formats(draw, bits=None):
+    """Draw a format; widths around those of machine words are more likely."""
+    edges = st.sampled_from([2, 8, 16, 17, 24, 31, 32, 33, 53, 54, 63, 64])
+    bits = draw(st.one_of(edges, st.integers(2, 64)) if bits is None else bits)
+    frac = draw(st.one_of(st.integers(0, bits - 1), st.integers(0, 63)))
+    return QFormat(bits, frac, draw(st.sampled_from(ROUNDINGS)), draw(st.sampled_from(OVERFLOWS)))
+
+
+def raws(fmt):
+    """Return a strategy for the raw values of `fmt`, with its extremes more likely."""
+    extremes = [fmt.raw_min, fmt.raw_min + 1, -1, 0, 1, fmt.raw_max - 1, fmt.raw_max]
+    return st.one_of(st.sampled_from(extremes), st.integers(fmt.raw_min, fmt.raw_max))
+
+
+FLAVOURS = ("uniform", "extremes", "small", "lowest", "highest", "alternating")
+seeds = st.integers(0, 2**32 - 1).map(np.random.RandomState)
+
+
+def raw_array(state, fmt, shape, flavour):
+    """Return raw values of `fmt`; some flavours are the worst cases of a sum of products."""
+    low, high = fmt.raw_min, fmt.raw_max
+    if flavour == "uniform":
+        count = int(np.prod(shape, dtype=int))
+        values = np.frombuffer(state.bytes(8 * count), np.int64).reshape(shape) >> 64 - fmt.bits
+    elif flavour == "extremes":
+        values = np.array([low, low + 1, -1, 0, 1, high - 1, high])[state.randint(7, size=shape)]
+    elif flavour == "small":
+        values = state.randint(-2, 2, shape)
+    elif flavour == "lowest":
+        values = np.full(shape, low)
+    elif flavour == "highest":
+        values = np.full(shape, high)
+    else:
+        values = np.where(np.arange(np.prod(shape, dtype=int)) % 2, low, high).reshape(shape)
+    return values.astype(fmt.dtype)
+
+
+def twin(fmt):
+    """Return the oracle's format."""
+    return reference.Format(fmt.bits, fmt.frac, fmt.rounding, fmt.overflow)
+
+
+def assert_same(got, want, dtype):
+    """Assert that an array has the dtype and, to the last bit, the values of nested lists."""
+    assert got.dtype == dtype
+    want = np.array(want, dtype).reshape(got.shape)
+    as_bits = f"i{want.itemsize}"
+    assert np.ascontiguousarray(got).view(as_bits).tolist() == want.view(as_bits).tolist()
+
+
+def twin_network(net):
+    """Return the oracle's network, with the weights that `net` has now."""
+    described = net.network
+    layers = [
+        reference.Layer(
+            tuple(
+                twin(getattr(layer.formats, name))
+                for name in ("activation", "weight", "delta", "gradient")
+            ),
+            reference.Activation(
+                layer.activation.kind,
+                Fraction(layer.activation.half_at_zero, 2),
+                layer.activation.slope_shift,
+            ),
+        )
+        for layer in described.layers
+    ]
+    parts = described.parts
+    return reference.Network(
+        twin(described.input),
+        layers,
+        tensors(net),
+        described.loss,
+        described.update,
+        reference.Parts(parts.forward, parts.backward, parts.update),
+    )
+
+
+def tensors(net):
+    """Return [W, b] or [W] of each layer as lists: of the master where there is one."""
+    master = net.network.parts.update == "float"
+    weights = net.master_weights if master else net.weights
+    biases = net.master_biases if master else net.biases
+    return [
+        [tensor.tolist() for tensor in layer]
+        for layer in (zip(weights, biases, strict=True) if net.network.bias else zip(weights))
+    ]
