@@ -8,14 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _backend
-from ._check import instance, integer
+from ._check import finite, instance, integer, integers, shift, within
 from .qformat import QFormat
 
 Raw = NDArray[np.int32] | NDArray[np.int64]
-
-# No int64 is moved by a shift beyond this without becoming its own limit (zero, minus one or
-# out of range), so every larger shift gives the same integers.
-_SHIFT_LIMIT = 4096
 
 
 def quantize(v: ArrayLike, fmt: QFormat, *, stream: None = None) -> Raw:
@@ -219,47 +215,6 @@ def matmul(
     elif bias_frac is not None:
         raise TypeError(f"bias_frac must be None without a bias, got {bias_frac}")
     return _backend.active().matmul(left, right, addend, bias_shift, shift("frac_in", frac_in), fmt)
-
-
-def integers(name: str, value: ArrayLike) -> Raw:
-    """Return `value` as an aligned, native int32 or int64 array of any strides."""
-    array = np.asarray(value)
-    if array.dtype.kind == "O" and all(isinstance(entry, int) for entry in array.flat):
-        raise ValueError(f"{name} must hold values in -2**63..2**63 - 1, got larger ones")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be of an integer dtype (raw values), got {array.dtype}")
-    native = array.dtype.newbyteorder("=")
-    if native == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
-        raise ValueError(f"{name} must hold values in -2**63..2**63 - 1, got {int(array.max())}")
-    narrow = native in (np.int8, np.int16, np.int32, np.uint8, np.uint16)
-    return np.require(array, np.int32 if narrow else np.int64, "A")
-
-
-def within(name: str, raw: Any, fmt: QFormat) -> None:
-    """Raise where a value of `raw` lies outside `fmt`."""
-    if raw.size == 0:
-        return
-    low, high = int(raw.min()), int(raw.max())
-    if low < fmt.raw_min or high > fmt.raw_max:
-        raise ValueError(
-            f"{name} must hold raw values in {fmt.raw_min}..{fmt.raw_max} of {fmt}, "
-            f"got {low if low < fmt.raw_min else high}"
-        )
-
-
-def finite(name: str, values: Any) -> None:
-    """Raise where `values` holds NaN or an infinity; block by block, to keep memory small."""
-    for start in range(0, len(values) if values.ndim else 1, 4096):
-        block = values[start : start + 4096] if values.ndim else values
-        good = np.isfinite(block)
-        if not good.all():
-            raise ValueError(f"{name} must hold finite values, got {block[~good].flat[0]}")
-
-
-def shift(name: str, value: int) -> int:
-    """Return a fraction width or shift that gives the same integers and is small."""
-    number = integer(name, value)
-    return max(-_SHIFT_LIMIT, min(_SHIFT_LIMIT, number))
 
 
 def _contiguous(array: Raw) -> Raw:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _backend
-from .._check import instance, integer
-from ..ops import dequantize, finite, quantize, shift, within
+from .._check import finite, instance, integer, shift, within
+from ..ops import dequantize, quantize
 from ..qformat import QFormat
 from .initialisation import Initialisation, uniform
 from .network import (
