@@ -306,6 +306,14 @@ def test_bare_install():
     assert done.stdout.startswith(f"version: {intmlp.__version__}\n")
 
 
+def test_unknown_backend(monkeypatch):
+    monkeypatch.setenv("INTMLP_BACKEND", "c:avx9")
+    done = python("import sys; from intmlp.cli import main; sys.exit(main(['info']))")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("intmlp: INTMLP_BACKEND must be one of ")
+    assert done.stderr.count("\n") == 1 and "'c:avx9'" in done.stderr
+
+
 @pytest.mark.parametrize(
     "missing, command",
     [

@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -748,8 +749,16 @@ def test_what_is_not_finite_stops_a_step(weights, x, y, lr_shift):
     assert check_step(net, twin_network(net), np.array([[x]]), np.array([[y]]), lr_shift)
 
 
+def test_an_error_that_is_not_finite_stops_a_step_also_where_relu_is_off():
+    """E overflows; its D would be zero, and so would every gradient."""
+    functions = [intmlp.relu(), intmlp.linear()]
+    net = MLP([1, 1, 1], QFormat(16, 8), activation=functions, parts=FLOATS, bias=False)
+    net.set_weights([[[-1.0]], [[1e200]]])
+    assert check_step(net, twin_network(net), np.array([[1.0]]), np.array([[-1e200]]), 0)
+
+
 def test_where_the_derivative_is_zero_the_delta_is_zero():
-    """The error overflows, but relu is off there: D is +0.0 and training goes on."""
+    """The difference overflows, but relu is off there: D is +0.0 and training goes on."""
     net = MLP([1, 1], QFormat(16, 8), parts=FLOATS, bias=False)
     net.set_weights([[[-1.0]]])
     x, y = np.array([[1.0]]), np.array([[-1.7e308]])
@@ -864,6 +873,46 @@ def test_ctrl_c_leaves_whole_steps(milliseconds):
     assert time.perf_counter() - started < milliseconds / 1000 + 2
     steps_done(net, 100_000)
     assert not net.step(x, y, 4).diverged  # nothing is left locked
+
+
+def test_an_interrupt_at_any_line_leaves_whole_steps():
+    """What luck a signal needs to fall between two writes, a trace function does not."""
+    package = os.path.dirname(intmlp.__file__)
+    start, x, y = restless()
+    states = [bits(tensors(start))]
+    for _ in range(2):
+        start.step(x[:1], y[:1], 0)
+        states.append(bits(tensors(start)))
+
+    def interrupted_at(line):
+        net, _, _ = restless()
+        left = line
+
+        def trace(frame, event, argument):
+            nonlocal left
+            if event == "line":
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+            return trace
+
+        def calls(frame, event, argument):
+            return trace if frame.f_code.co_filename.startswith(package) else None
+
+        before = sys.gettrace()
+        sys.settrace(calls)
+        try:
+            net.train(x[:1], y[:1], 0, epochs=2)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        assert bits(tensors(net)) in states
+        net.step(x, y, 4)  # nothing is left locked
+        return left <= 0
+
+    lines = itertools.takewhile(interrupted_at, itertools.count(1))
+    assert sum(1 for _ in lines) > 20
 
 
 def test_networks_train_side_by_side():

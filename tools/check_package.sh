@@ -52,14 +52,14 @@ smoke() { # NAME WHEEL BACKEND...
     INTMLP_BACKEND=$backend "$work/$name/bin/intmlp" info >"$work/info"
     grep -q "^backend: $backend" "$work/info"
   done
-  if INTMLP_BACKEND=c:none "$work/$name/bin/python" -c "import intmlp" 2>/dev/null; then
+  if INTMLP_BACKEND=c:none "$work/$name/bin/python" -c "import intmlp; intmlp.show_config()" 2>/dev/null; then
     fail "an unknown backend must be an error"
   fi
 }
 
 smoke compiled "$wheel" c:scalar python
 smoke pure "$pure" python
-"$work/pure/bin/python" -W error::RuntimeWarning -c "import intmlp" 2>/dev/null && fail "the fallback must say so"
+"$work/pure/bin/python" -W error::RuntimeWarning -c "import intmlp; intmlp.show_config()" 2>/dev/null && fail "the fallback must say so"
 status=0
 "$work/pure/bin/intmlp" gradcheck 2>"$work/err" || status=$?
 [ "$status" = 2 ] && grep -q 'intmlp\[study\]' "$work/err" || fail "a missing extra must be named"

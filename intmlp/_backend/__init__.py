@@ -4,6 +4,7 @@ A backend is a module with the functions of `_core.pyi`. Its name is ``python``,
 an instruction set; ``c`` alone is the best that the build and the processor have. The
 environment variable ``INTMLP_BACKEND`` forces one: a name that is unknown or not
 supported here is an error. Without it the fallback serves only where the core was not built.
+The choice is made at the first use, so that a command line can say in one line what is wrong.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ from types import ModuleType
 
 _CORE = f"{__name__}._core"
 
-_active: ModuleType
-_name: str
+_active: ModuleType | None = None
+_name = ""
 
 
 def active() -> ModuleType:
     """Return the backend that serves."""
+    if _active is None:
+        _start()
+    assert _active is not None
     return _active
 
 
 def active_name() -> str:
     """Return the full name of the backend that serves, as ``c:scalar``."""
+    active()
     return _name
 
 
@@ -46,12 +51,12 @@ def use(name: str) -> None:
     """
     global _active, _name
     names = available()
-    full = names[0] if name == "c" else name
-    if full not in names or (name == "c" and full == "python"):
-        raise ValueError(
-            f"INTMLP_BACKEND must be one of {', '.join(names)} here"
-            f"{' (the compiled core is not built)' if len(names) == 1 else ' or c'}, got {name!r}"
-        )
+    built = len(names) > 1
+    full = names[0] if name == "c" and built else name
+    if full not in names:
+        allowed = ", ".join(("c", *names) if built else names)
+        hint = "" if built else " (the compiled core is not built)"
+        raise ValueError(f"INTMLP_BACKEND must be one of {allowed} here{hint}, got {name!r}")
     kind, _, instruction_set = full.partition(":")
     if kind == "c":
         _active = importlib.import_module(_CORE)
@@ -83,8 +88,5 @@ def _start() -> None:
             "intmlp runs on its Python fallback, since its compiled core is not built; "
             "set INTMLP_BACKEND=python to choose it without this warning",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=4,
         )
-
-
-_start()
