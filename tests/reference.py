@@ -166,10 +166,6 @@ def finite(tensor):
     return each(check, tensor)
 
 
-def argmax(row):
-    return row.index(max(row))
-
-
 def float_sum(terms):
     """The float sum of products of section 7."""
     s = [0.0] * 8
