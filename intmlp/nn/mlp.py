@@ -126,6 +126,8 @@ class MLP:
     -----
     Source: docs/numerics.md, sections 3 to 7.
 
+    Networks train side by side in threads; calls on one network from several threads take turns.
+
     Inputs ``x`` (n, n_in) and targets ``y`` (n, n_out) are either float32 or float64, real
     values which enter their formats, or raw integers, which must have the format's own dtype
     and lie in the format.
