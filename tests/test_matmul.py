@@ -181,19 +181,23 @@ def test_shifts_of_wide_sums(frac_in, overflow):
             check_every_kernel(a, b, frac_in, QFormat(bits, 0, rounding, overflow))
 
 
-@pytest.mark.parametrize("half", [62, 63, 64, 65, 123, 124])
+@pytest.mark.parametrize("half", [62, 63, 64, 65, 124, 126, 127, 128])
 def test_ties_of_wide_sums(half):
-    """2**half, alone and with one bit far below it, of either sign: half, and half a bit more."""
-    frac_in = half + 1
-    for sign in (1, -1):
-        for low in (None, 0, 1, 31, 61, 62, 63, 64, 65, 122):
-            for low_sign in (1, -1) if low is not None else (0,):
-                powers = [(sign, half)] if low is None else [(sign, half), (low_sign, low)]
-                a = np.array([[s * 2 ** (p // 2) for s, p in powers]])
-                b = np.array([[2 ** (p - p // 2)] for _, p in powers])
-                for rounding in ROUNDINGS:
-                    check_every_kernel(a, b, frac_in, QFormat(8, 0, rounding))
-                    check_every_kernel(a, b, frac_in, QFormat(64, 3, rounding))
+    """2**half, alone and with one bit far below it, of either sign: half, and next to half."""
+
+    def terms(sign, power):
+        """Return factors in int64 whose products add up to sign * 2**power."""
+        count = 1 if power < 64 else 64
+        power -= count.bit_length() - 1
+        return [(sign * 2 ** (power // 2), 2 ** (power - power // 2))] * count
+
+    for low in (None, 0, 1, 31, 61, 62, 63, 64, 65, 122):
+        for sign, low_sign in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+            pairs = terms(sign, half) + ([] if low is None else terms(low_sign, low))
+            a, b = (np.array(factors) for factors in zip(*pairs, strict=True))
+            for rounding in ROUNDINGS:
+                check_every_kernel(a[None], b[:, None], half + 1, QFormat(8, 0, rounding))
+                check_every_kernel(a[None], b[:, None], half + 1, QFormat(64, 3, rounding))
 
 
 @pytest.mark.parametrize("bits", [24, 31, 32, 53, 62, 63, 64, 127, 128])

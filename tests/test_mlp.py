@@ -887,10 +887,9 @@ def test_an_interrupt_at_any_line_leaves_whole_steps():
     """
     package = os.path.dirname(intmlp.__file__)
     start, x, y = restless()
-    states = [raw_bytes(start)]
-    for _ in range(2):
-        start.step(x[:1], y[:1], 0)
-        states.append(raw_bytes(start))
+    before_and_after = [raw_bytes(start)]
+    start.step(x[:1], y[:1], 0)
+    before_and_after.append(raw_bytes(start))
 
     def interrupted_at(line):
         net, _, _ = restless()
@@ -911,12 +910,12 @@ def test_an_interrupt_at_any_line_leaves_whole_steps():
         before = sys.gettrace()
         sys.settrace(calls)
         try:
-            net.train(x[:1], y[:1], 0, epochs=2)
+            net.train(x[:1], y[:1], 0)
         except KeyboardInterrupt:
             pass
         finally:
             sys.settrace(before)
-        assert raw_bytes(net) in states
+        assert raw_bytes(net) in before_and_after
         net.step(x, y, 4)  # the network still serves
         return left <= 0
 
@@ -933,24 +932,6 @@ def test_networks_train_side_by_side():
     one_by_one = [trained(seed) for seed in range(6)]
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(trained, range(6))) == one_by_one
-
-
-def test_one_network_in_two_threads():
-    """Whatever their order, whole steps: a forward pass sees no half-written weights."""
-    net, x, y = restless()
-    states, outputs = set(), []
-    other, _, _ = restless()
-    for _ in range(40):
-        states.add(other.forward(x).tobytes())
-        other.train(x, y, 0, shuffle=False, batch_size=7)
-    states.add(other.forward(x).tobytes())
-    with ThreadPoolExecutor(2) as pool:
-        training = pool.submit(net.train, x, y, 0, epochs=40, batch_size=7, shuffle=False)
-        while not training.done():
-            outputs.append(net.forward(x).tobytes())
-        training.result()
-    assert set(outputs) <= states
-    assert tensors(net) == tensors(other)
 
 
 # Copies
