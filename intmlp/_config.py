@@ -25,7 +25,7 @@ def show_config() -> dict[str, str]:
     Examples
     --------
     >>> import intmlp
-    >>> intmlp.show_config()["backend"] in ("python", "c:scalar")
+    >>> intmlp.show_config()["backend"] in intmlp.show_config()["backends"].split()
     True
     """
     return {

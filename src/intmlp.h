@@ -38,16 +38,28 @@ typedef enum {
   IM_NOT_FINITE = -3 /* a float that must be stored or quantized is NaN or infinite */
 } im_status;
 
+/* Instruction sets --------------------------------------------------------------------------- */
+
+typedef struct im_isa im_isa;
+
+/* Those that this build and this processor have, best first; NULL ends the list. */
+const im_isa* const* im_isas(void);
+const char* im_isa_name(const im_isa* isa);
+/* The kernels' names, cheapest first; NULL past the last. */
+const char* im_isa_kernel(const im_isa* isa, int index);
+
 /* Arrays of any length, contiguous --------------------------------------------------------- */
 
 /* out[i] = quantize(v[i]); v finite; ties and overflow by fmt; out of fmt's element type. */
-void im_quantize(const double* v, int64_t n, im_format fmt, void* out);
+void im_quantize(const im_isa* isa, const double* v, int64_t n, im_format fmt, void* out);
 
 /* out[i] = raw[i] * 2**-frac, ties to even where float64 does not hold it. */
-void im_dequantize(const void* raw, im_elem elem, int64_t n, int frac, double* out);
+void im_dequantize(const im_isa* isa, const void* raw, im_elem elem, int64_t n, int frac,
+                   double* out);
 
 /* out[i] = requantize(s[i], frac_in, fmt); frac_in -4096..4096. */
-void im_requantize(const void* s, im_elem elem, int64_t n, int frac_in, im_format fmt, void* out);
+void im_requantize(const im_isa* isa, const void* s, im_elem elem, int64_t n, int frac_in,
+                   im_format fmt, void* out);
 
 /* Matrix product --------------------------------------------------------------------------- */
 
@@ -58,8 +70,6 @@ typedef struct {
   im_elem elem;
   int bits; /* every element lies in -2**(bits-1) .. 2**(bits-1) - 1 */
 } im_matrix;
-
-typedef struct im_isa im_isa;
 
 /* Memory that successive products reuse; starts as {0}, ends with im_scratch_free. */
 typedef struct {
@@ -75,14 +85,6 @@ void im_scratch_free(im_scratch* scratch);
 im_status im_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
                     const void* bias, im_elem bias_elem, int bias_shift, int frac_in, im_format fmt,
                     void* out, int kernel, im_scratch* scratch);
-
-/* Instruction sets --------------------------------------------------------------------------- */
-
-/* Those that this build and this processor have, best first; NULL ends the list. */
-const im_isa* const* im_isas(void);
-const char* im_isa_name(const im_isa* isa);
-/* The kernels' names, cheapest first; NULL past the last. */
-const char* im_isa_kernel(const im_isa* isa, int index);
 
 /* Networks ----------------------------------------------------------------------------------- */
 

@@ -83,9 +83,9 @@ cdef extern from "intmlp.h" nogil:
         ptrdiff_t col_stride
         im_source_kind kind
 
-    void im_quantize(const double *v, int64_t n, im_format fmt, void *out)
-    void im_dequantize(const void *raw, im_elem elem, int64_t n, int frac, double *out)
-    void im_requantize(const void *s, im_elem elem, int64_t n, int frac_in, im_format fmt,
+    void im_quantize(const im_isa *isa, const double *v, int64_t n, im_format fmt, void *out)
+    void im_dequantize(const im_isa *isa, const void *raw, im_elem elem, int64_t n, int frac, double *out)
+    void im_requantize(const im_isa *isa, const void *s, im_elem elem, int64_t n, int frac_in, im_format fmt,
                        void *out)
     void im_scratch_free(im_scratch *scratch)
     im_status im_matmul(const im_isa *isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
@@ -174,8 +174,9 @@ def quantize(cnp.ndarray v, fmt):
     cdef const double *data = <const double *>cnp.PyArray_DATA(v)
     cdef void *to = cnp.PyArray_DATA(out)
     cdef int64_t n = cnp.PyArray_SIZE(v)
+    cdef const im_isa *use = isa
     with nogil:
-        im_quantize(data, n, c, to)
+        im_quantize(use, data, n, c, to)
     return out
 
 
@@ -187,8 +188,9 @@ def dequantize(cnp.ndarray raw, fmt):
     cdef im_elem elem = elem_of(raw)
     cdef int frac = fmt.frac
     cdef int64_t n = cnp.PyArray_SIZE(raw)
+    cdef const im_isa *use = isa
     with nogil:
-        im_dequantize(data, elem, n, frac, to)
+        im_dequantize(use, data, elem, n, frac, to)
     return out
 
 
@@ -199,8 +201,9 @@ def requantize(cnp.ndarray s, int frac_in, fmt):
     cdef void *to = cnp.PyArray_DATA(out)
     cdef im_elem elem = elem_of(s)
     cdef int64_t n = cnp.PyArray_SIZE(s)
+    cdef const im_isa *use = isa
     with nogil:
-        im_requantize(data, elem, n, frac_in, c, to)
+        im_requantize(use, data, elem, n, frac_in, c, to)
     return out
 
 

@@ -1,7 +1,15 @@
-/* The table of instruction sets. A new one is its file of kernels and one line here. */
+/* The table of instruction sets, best first. A new one is its file in cpu/, its kernels, and one
+ * line here. */
 #include "../gemm/gemm.h"
 
 static const im_isa* const built[] = {
+#ifdef IM_X86
+    &im_isa_avx512,
+    &im_isa_avx2,
+#endif
+#ifdef __aarch64__
+    &im_isa_neon,
+#endif
     &im_isa_scalar,
 };
 

@@ -11,6 +11,7 @@
 #define IM_GEMM_H
 
 #include "../arith/round.h"
+#include "../cpu/isa.h"
 #include "../intmlp.h"
 
 /* Kernels -------------------------------------------------------------------------------- */
@@ -22,7 +23,7 @@ typedef enum { IM_SUM_F64, IM_SUM_I64, IM_SUM_WIDE } im_accumulator;
  * accumulators are moved into the exact sums. */
 typedef void im_tile(int64_t k, int64_t block, const void* a, const void* b, void* sums);
 
-typedef struct {
+typedef struct im_kernel {
   const char* name;
   im_accumulator accumulator;
   int mr, nr;
@@ -34,15 +35,9 @@ enum { IM_MAX_WIDTH = 8, IM_MAX_TILE = 64 }; /* most lanes, and most elements, o
 /* The packed element is double for IM_SUM_F64, else int64: 8 bytes either way. */
 enum { IM_PACKED_SIZE = 8 };
 
-/* An instruction set: its kernels, the cheapest first; the last one serves every operand. */
-struct im_isa {
-  const char* name;
-  const im_kernel* kernels;
-  int kernel_count;
-  bool (*supported)(void);
-};
-
-extern const im_isa im_isa_scalar;
+/* The kernels of each instruction set, the cheapest first. */
+enum { IM_SCALAR_KERNELS = 3 };
+extern const im_kernel im_kernels_scalar[IM_SCALAR_KERNELS];
 
 /* Ranges and the choice of a kernel -------------------------------------------------------- */
 

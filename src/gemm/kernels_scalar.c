@@ -33,12 +33,8 @@
 #define TILE_MOVE(sum, acc) im_wide_add(sum, acc)
 #include "tile_tpl.h"
 
-static const im_kernel kernels[] = {
+const im_kernel im_kernels_scalar[IM_SCALAR_KERNELS] = {
     {"f64", IM_SUM_F64, 3, 4, tile_f64},
     {"i64", IM_SUM_I64, 4, 2, tile_i64},
     {"wide", IM_SUM_WIDE, 2, 2, tile_wide},
 };
-
-static bool always(void) { return true; }
-
-const im_isa im_isa_scalar = {"scalar", kernels, sizeof kernels / sizeof kernels[0], always};

@@ -119,11 +119,11 @@ static void cross_over(im_work* work, int64_t n) {
     im_format fmt = im_activation_format(net, l);
     int64_t count = n * (l ? net->layers[l - 1].n_out : net->layers[0].n_in);
     if (net->backward_float) {
-      im_dequantize(here->A, im_elem_of(fmt), count, fmt.frac, here->Af);
-      if (l) im_dequantize(here->Z, im_elem_of(fmt), count, fmt.frac, here->Zf);
+      im_dequantize(work->isa, here->A, im_elem_of(fmt), count, fmt.frac, here->Af);
+      if (l) im_dequantize(work->isa, here->Z, im_elem_of(fmt), count, fmt.frac, here->Zf);
     } else if (l) { /* A_0 entered its format when it was read */
-      im_quantize(here->Af, count, fmt, here->A);
-      im_quantize(here->Zf, count, fmt, here->Z);
+      im_quantize(work->isa, here->Af, count, fmt, here->A);
+      im_quantize(work->isa, here->Zf, count, fmt, here->Z);
     }
   }
 }

@@ -49,8 +49,9 @@ im_status im_float_gradient(im_work* work, int l, int64_t n, int average_shift) 
     im_status status = im_store_gradient(work, l, n, average_shift, here->gW_raw, here->gb_raw);
     if (status != IM_OK) return status;
     im_elem elem = im_elem_of(layer->gradient);
-    im_dequantize(here->gW_raw, elem, count, layer->gradient.frac, here->gW);
-    if (here->gb) im_dequantize(here->gb_raw, elem, layer->n_out, layer->gradient.frac, here->gb);
+    im_dequantize(work->isa, here->gW_raw, elem, count, layer->gradient.frac, here->gW);
+    if (here->gb)
+      im_dequantize(work->isa, here->gb_raw, elem, layer->n_out, layer->gradient.frac, here->gb);
     return IM_OK;
   }
   if (!net->backward_float) {
@@ -112,11 +113,11 @@ static bool prepare(double* g, const double* master, int64_t count, int lr_shift
 }
 
 /* What was prepared becomes the parameter: the master and its raw twin, or the raw one. */
-static void commit(const double* prepared, double* master, void* raw, int64_t count,
-                   im_format fmt) {
+static void commit(const im_isa* isa, const double* prepared, double* master, void* raw,
+                   int64_t count, im_format fmt) {
   if (master) {
     memcpy(master, prepared, (size_t)count * sizeof(double));
-    if (raw) im_quantize(master, count, fmt, raw);
+    if (raw) im_quantize(isa, master, count, fmt, raw);
     return;
   }
   im_elem elem = im_elem_of(fmt);
@@ -142,8 +143,10 @@ static im_status update_by_float_step(im_work* work, int64_t n, int lr_shift, in
   for (int l = 1; l <= net->depth; l++) {
     const im_layer* layer = &net->layers[l - 1];
     im_tensors* here = &work->layers[l];
-    commit(here->gW, layer->master_W, layer->W, layer->n_out * layer->n_in, layer->weight);
-    if (here->gb) commit(here->gb, layer->master_b, layer->b, layer->n_out, layer->weight);
+    commit(work->isa, here->gW, layer->master_W, layer->W, layer->n_out * layer->n_in,
+           layer->weight);
+    if (here->gb)
+      commit(work->isa, here->gb, layer->master_b, layer->b, layer->n_out, layer->weight);
   }
   return IM_OK;
 }
@@ -166,7 +169,9 @@ void im_refresh_float_weights(im_work* work) {
     const im_layer* layer = &net->layers[l - 1];
     im_tensors* here = &work->layers[l];
     im_elem elem = im_elem_of(layer->weight);
-    im_dequantize(layer->W, elem, layer->n_out * layer->n_in, layer->weight.frac, here->Wf);
-    if (layer->b) im_dequantize(layer->b, elem, layer->n_out, layer->weight.frac, here->bf);
+    im_dequantize(work->isa, layer->W, elem, layer->n_out * layer->n_in, layer->weight.frac,
+                  here->Wf);
+    if (layer->b)
+      im_dequantize(work->isa, layer->b, elem, layer->n_out, layer->weight.frac, here->bf);
   }
 }

@@ -1,0 +1,57 @@
+/* An instruction set: the kernels of its products, and every other hot loop compiled for it.
+ *
+ * The loops have one source body each, in the files that isa_tpl.h includes. cpu/scalar.c,
+ * avx2.c and avx512.c compile it, each for its own target, and the compiler vectorises it. All
+ * of them give the same numbers: no loop knows which target it is compiled for.
+ *
+ * This header holds no inline function, since those must see the target (isa_tpl.h).
+ */
+#ifndef IM_ISA_H
+#define IM_ISA_H
+
+#include "../intmlp.h"
+
+/* IM_TARGET_BEGIN("feature,...") ... IM_TARGET_END: what stands between is compiled for these
+ * features of x86-64, whatever the command line says. Where a compiler cannot, or the processor
+ * is another, IM_X86 is not defined, and there is nothing but the scalar set. */
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define IM_X86 1
+#define IM_PRAGMA_(text) _Pragma(#text)
+#ifdef __clang__
+#define IM_TARGET_BEGIN(features) \
+  IM_PRAGMA_(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define IM_TARGET_END IM_PRAGMA_(clang attribute pop)
+#else
+/* gcc prefers vectors of 256 bits even where it may use 512. */
+#define IM_TARGET_BEGIN(features) \
+  IM_PRAGMA_(GCC push_options)    \
+  IM_PRAGMA_(GCC target(features ",prefer-vector-width=512"))
+#define IM_TARGET_END IM_PRAGMA_(GCC pop_options)
+#endif
+#endif
+
+/* Functions of one target: contiguous arrays, n elements; fmt's rules decide. */
+typedef struct {
+  /* out[i] = quantize(v[i]); v finite */
+  void (*quantize)(const double* v, int64_t n, im_format fmt, void* out);
+  /* out[i] = raw[i] * 2**-frac, ties to even */
+  void (*dequantize)(const void* raw, im_elem elem, int64_t n, int frac, double* out);
+  /* out[i] = requantize(s[i], frac_in, fmt) */
+  void (*requantize)(const void* s, im_elem elem, int64_t n, int frac_in, im_format fmt, void* out);
+} im_loops;
+
+extern const im_loops im_loops_scalar, im_loops_avx2, im_loops_avx512;
+
+struct im_kernel;
+
+struct im_isa {
+  const char* name;
+  bool (*supported)(void);         /* by processor and operating system */
+  const struct im_kernel* kernels; /* the cheapest first; the last one serves every operand */
+  int kernel_count;
+  const im_loops* loops;
+};
+
+extern const im_isa im_isa_scalar, im_isa_avx2, im_isa_avx512, im_isa_neon;
+
+#endif
