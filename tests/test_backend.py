@@ -30,14 +30,20 @@ def run(script, **environment):
 
 SHOW = "import intmlp; print(intmlp.show_config()['backend'])"
 MISSING = f"import sys; sys.modules[{CORE!r}] = None\n"  # as if it was not built
-BROKEN = f"""
+
+
+def broken(error):
+    """Return code after which the core is there, and raises an error when it is imported."""
+    return f"""
 import sys
 class Broken:
     def find_spec(self, name, path, target=None):
         if name == {CORE!r}:
-            raise ImportError("undefined symbol: im_matmul", name=name)
+            raise {error}
 sys.meta_path.insert(0, Broken())
 """
+
+
 QUIET = "import warnings; warnings.simplefilter('default')\n"
 
 
@@ -95,10 +101,18 @@ def test_without_the_core_its_name_is_an_error(name):
 
 
 @pytest.mark.parametrize("name", ["", "c"])
-def test_a_core_that_cannot_be_loaded_is_an_error(name):
-    done = run(BROKEN + QUIET + SHOW, INTMLP_BACKEND=name)
+@pytest.mark.parametrize(
+    "error",
+    [
+        "ImportError('undefined symbol: im_matmul', name=name)",
+        "ModuleNotFoundError('no module that the core needs', name='numpy.gone')",
+        "SystemError('not a core of this Python')",
+    ],
+)
+def test_a_core_that_cannot_be_loaded_is_an_error(name, error):
+    done = run(broken(error) + QUIET + SHOW, INTMLP_BACKEND=name)
     assert done.returncode != 0 and done.stdout == ""
-    assert "undefined symbol: im_matmul" in done.stderr
+    assert error.split("'")[1] in done.stderr
 
 
 def test_available():

@@ -12,6 +12,7 @@ from support import (
     EDGE_SIZES,
     FLAVOURS,
     INT64,
+    OVERFLOWS,
     ROUNDINGS,
     assert_same,
     formats,
@@ -156,6 +157,19 @@ def test_extremes(bits, flavours, k):
     check_every_kernel(a, b, 2 * bits - 4, QFormat(bits, 0))
     bias = np.full(3, -(2**63))
     check_every_kernel(a, b, 126, QFormat(64, 20, "half_away"), bias, 0)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+def test_far_widths(sign, rounding, overflow):
+    """Fraction widths of any size, which no shift reaches."""
+    a, b = np.array([[-(2**63), 0], [1, 0]]), np.array([[-(2**63), 1, 0], [5, 5, 5]])
+    fmt = QFormat(40, 7, rounding, overflow)
+    want = want_matmul(a, b, sign * 5000, fmt, np.array([3, 3, 3]), sign * 5000 - 100)
+    for far in (sign * 5000, sign * 10**30):
+        got = intmlp.matmul(a, b, far, fmt, bias=[3, 3, 3], bias_frac=far - 100)
+        assert_same(got, want, np.int64)
 
 
 def test_sum_beyond_two_to_the_127():
