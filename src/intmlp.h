@@ -45,8 +45,9 @@ typedef struct im_isa im_isa;
 /* Those that this build and this processor have, best first; NULL ends the list. */
 const im_isa* const* im_isas(void);
 const char* im_isa_name(const im_isa* isa);
-/* The kernels' names, cheapest first; NULL past the last. */
+/* The kernels' names, NULL past the last, and whether this processor has what each needs. */
 const char* im_isa_kernel(const im_isa* isa, int index);
+bool im_isa_kernel_usable(const im_isa* isa, int index);
 
 /* Arrays of any length, contiguous --------------------------------------------------------- */
 

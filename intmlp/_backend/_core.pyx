@@ -94,6 +94,7 @@ cdef extern from "intmlp.h" nogil:
     const im_isa *const *im_isas()
     const char *im_isa_name(const im_isa *isa)
     const char *im_isa_kernel(const im_isa *isa, int index)
+    bint im_isa_kernel_usable(const im_isa *isa, int index)
     im_status im_forward(const im_isa *isa, const im_net *net, im_source x, int64_t n, void *out)
     im_status im_gradient(const im_isa *isa, const im_net *net, im_source x, im_source y,
                           int64_t n, int average_shift, void *const *gW, void *const *gb)
@@ -144,9 +145,22 @@ def build_info():
 
 def matmul_kernels():
     names = []
-    while im_isa_kernel(isa, len(names)) != NULL:
-        names.append(im_isa_kernel(isa, len(names)).decode())
+    cdef int index = 0
+    while im_isa_kernel(isa, index) != NULL:
+        if im_isa_kernel_usable(isa, index):
+            names.append(im_isa_kernel(isa, index).decode())
+        index += 1
     return tuple(names)
+
+
+cdef int kernel_index(name) except -1:
+    """Return the index of a kernel that this processor can run."""
+    cdef int index = 0
+    if name not in matmul_kernels():
+        raise ValueError(f"kernel must be one of {', '.join(matmul_kernels())}, got {name!r}")
+    while im_isa_kernel(isa, index).decode() != name:
+        index += 1
+    return index
 
 
 cdef im_format as_format(fmt) except *:
@@ -230,7 +244,7 @@ def matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fmt,
     if bias is not None:
         addend = cnp.PyArray_DATA(<cnp.ndarray>bias)
         addend_elem = elem_of(<cnp.ndarray>bias)
-    cdef int index = -1 if kernel is None else matmul_kernels().index(kernel)
+    cdef int index = -1 if kernel is None else kernel_index(kernel)
     cdef const im_isa *use = isa
     cdef void *to = cnp.PyArray_DATA(out)
     cdef im_scratch scratch

@@ -16,9 +16,10 @@
 #if defined(__SIZEOF_INT128__) && !defined(IM_NO_INT128)
 #define IM_INT128 1
 __extension__ typedef unsigned __int128 im_u128;
+__extension__ typedef __int128 im_i128;
 #endif
 
-typedef struct {
+typedef struct im_wide {
   uint64_t limb[3]; /* lowest first */
 } im_wide;
 

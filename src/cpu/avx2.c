@@ -4,6 +4,7 @@
 #ifdef IM_X86
 
 IM_TARGET_BEGIN("avx2,fma,bmi2")
+#define IM_HAS_AVX2 1
 #define IM_LOOPS_NAME im_loops_avx2
 #include "isa_tpl.h"
 IM_TARGET_END
@@ -15,7 +16,6 @@ static bool supported(void) {
          __builtin_cpu_supports("bmi2");
 }
 
-const im_isa im_isa_avx2 = {"avx2", supported, im_kernels_scalar, IM_SCALAR_KERNELS,
-                            &im_loops_avx2};
+const im_isa im_isa_avx2 = {"avx2", supported, im_kernels_avx2, &im_loops_avx2};
 
 #endif

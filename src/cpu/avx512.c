@@ -4,6 +4,7 @@
 #ifdef IM_X86
 
 IM_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi2")
+#define IM_HAS_AVX2 1
 #define IM_LOOPS_NAME im_loops_avx512
 #include "isa_tpl.h"
 IM_TARGET_END
@@ -16,7 +17,6 @@ static bool supported(void) {
          __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 }
 
-const im_isa im_isa_avx512 = {"avx512", supported, im_kernels_scalar, IM_SCALAR_KERNELS,
-                              &im_loops_avx512};
+const im_isa im_isa_avx512 = {"avx512", supported, im_kernels_avx512, &im_loops_avx512};
 
 #endif

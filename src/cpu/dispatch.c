@@ -27,5 +27,9 @@ const im_isa* const* im_isas(void) {
 const char* im_isa_name(const im_isa* isa) { return isa->name; }
 
 const char* im_isa_kernel(const im_isa* isa, int index) {
-  return index < isa->kernel_count ? isa->kernels[index].name : NULL;
+  return isa->kernels[index] ? isa->kernels[index]->name : NULL;
+}
+
+bool im_isa_kernel_usable(const im_isa* isa, int index) {
+  return im_kernel_usable(isa->kernels[index]);
 }

@@ -9,7 +9,7 @@
 #ifndef IM_ISA_H
 #define IM_ISA_H
 
-#include "../intmlp.h"
+#include "../gemm/types.h"
 
 /* IM_TARGET_BEGIN("feature,...") ... IM_TARGET_END: what stands between is compiled for these
  * features of x86-64, whatever the command line says. Where a compiler cannot, or the processor
@@ -30,6 +30,8 @@
 #endif
 #endif
 
+struct im_wide;
+
 /* Functions of one target: contiguous arrays, n elements; fmt's rules decide. */
 typedef struct {
   /* out[i] = quantize(v[i]); v finite */
@@ -38,6 +40,16 @@ typedef struct {
   void (*dequantize)(const void* raw, im_elem elem, int64_t n, int frac, double* out);
   /* out[i] = requantize(s[i], frac_in, fmt) */
   void (*requantize)(const void* s, im_elem elem, int64_t n, int frac_in, im_format fmt, void* out);
+
+  /* Products: gemm/pack_tpl.h, gemm/sink_tpl.h */
+
+  /* panels of up to `width` lanes, the last in whole units, for k steps; the values' range */
+  im_range (*pack)(im_scheme scheme, bool of_a, im_strided from, int64_t lanes, int64_t k,
+                   int width, int unit, void* panels);
+  /* exact sums of a rectangle of a result, in rows of `stride`, go where the sink says */
+  void (*sink_i64)(const im_sink* sink, im_place place, int64_t* sums, int stride);
+  void (*sink_i128)(const im_sink* sink, im_place place, uint64_t* low, int64_t* high, int stride);
+  void (*sink_wide)(const im_sink* sink, im_place place, const struct im_wide* sums, int stride);
 } im_loops;
 
 extern const im_loops im_loops_scalar, im_loops_avx2, im_loops_avx512;
@@ -46,9 +58,8 @@ struct im_kernel;
 
 struct im_isa {
   const char* name;
-  bool (*supported)(void);         /* by processor and operating system */
-  const struct im_kernel* kernels; /* the cheapest first; the last one serves every operand */
-  int kernel_count;
+  bool (*supported)(void);                /* by processor and operating system */
+  const struct im_kernel* const* kernels; /* NULL ends them; the last serves every operand */
   const im_loops* loops;
 };
 

@@ -6,5 +6,4 @@
 
 static bool supported(void) { return true; }
 
-const im_isa im_isa_scalar = {"scalar", supported, im_kernels_scalar, IM_SCALAR_KERNELS,
-                              &im_loops_scalar};
+const im_isa im_isa_scalar = {"scalar", supported, im_kernels_scalar, &im_loops_scalar};

@@ -1,102 +1,199 @@
-/* The product: choose a kernel, pack blocks, run tiles, hand the sums on. */
+/* The product: choose a kernel, pack blocks, run tiles, hand the sums on; and share the work out
+ * among threads.
+ *
+ * The kernel is chosen by a guess, the range of some values. Packing a block takes the range of
+ * all of its values; where that does not prove the kernel exact, one that is exact takes over
+ * from this block on, and the block is packed again. So nothing is scanned twice, and no tile
+ * runs without its proof.
+ */
+#include <stdlib.h>
+
 #include "gemm.h"
 
-/* Bytes of a packed block of b, for the second-level cache, and of a, for half of it. */
-enum { B_BLOCK_BYTES = 256 * 1024, A_BLOCK_BYTES = 128 * 1024 };
+/* Bytes of a packed block of b, for the second-level cache, and of a, for the third; and of a
+ * step of a lane in the widest scheme. */
+enum { B_BLOCK_BYTES = 384 * 1024, A_BLOCK_BYTES = 16 * 1024 * 1024, WIDEST_STEP = 8 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
-/* Lanes of a block: as many as the bytes hold, a multiple of the tile's width, at least one. */
-static int64_t block_lanes(int64_t bytes, int64_t k, int64_t lanes, int width) {
-  int64_t fit = bytes / (IM_PACKED_SIZE * (k > 0 ? k : 1)) / width * width;
-  return smaller(fit > 0 ? fit : width, round_up(lanes, width));
+/* Scratch ------------------------------------------------------------------------------------ */
+
+void* im_scratch_reserve(im_scratch* scratch, size_t size) {
+  if (scratch->size < size) {
+    free(scratch->data);
+    scratch->data = malloc(size);
+    scratch->size = scratch->data ? size : 0;
+  }
+  return scratch->data;
 }
 
-size_t im_gemm_scratch(int64_t k) {
-  return B_BLOCK_BYTES + A_BLOCK_BYTES + (size_t)(2 * IM_MAX_WIDTH * k + 1) * IM_PACKED_SIZE;
+void im_scratch_free(im_scratch* scratch) {
+  free(scratch->data);
+  *scratch = (im_scratch){0};
+}
+
+/* Lanes of a block: as many as its bytes hold, in whole panels, at least one; no more than there
+ * are. */
+static int64_t block_lanes(int64_t bytes, size_t lane_size, int64_t lanes, int width) {
+  int64_t fit = bytes / (int64_t)(lane_size ? lane_size : 1) / width * width;
+  return smaller(fit > 0 ? fit : width, lanes);
+}
+
+/* An upper bound for every scheme. */
+static size_t block_bytes(int64_t bytes, int64_t k, int64_t lanes) {
+  size_t lane = (size_t)(k + 2) * WIDEST_STEP;
+  size_t all = (size_t)round_up(lanes, IM_MAX_LANES) * lane;
+  size_t most = (size_t)bytes + IM_MAX_LANES * lane;
+  return all < most ? all : most;
+}
+
+size_t im_gemm_scratch(int64_t m, int64_t n, int64_t k) {
+  return block_bytes(A_BLOCK_BYTES, k, m) + block_bytes(B_BLOCK_BYTES, k, n) + 2 * 64;
+}
+
+/* A product of one thread -------------------------------------------------------------------- */
+
+typedef struct {
+  const im_isa* isa;
+  im_matrix a, b;
+  int64_t m, n, k;
+  const im_sink* sink;
+  uint64_t bias; /* bound */
+  int forced;    /* kernel, or -1 */
+} im_product;
+
+/* Rows and columns of it. */
+typedef struct {
+  int64_t row, rows, column, columns;
+} im_part;
+
+static im_strided lanes_of_a(const im_product* p, int64_t row) {
+  return (im_strided){(const char*)p->a.data + row * p->a.row_stride, p->a.row_stride,
+                      p->a.col_stride, p->a.elem};
+}
+static im_strided lanes_of_b(const im_product* p, int64_t column) {
+  return (im_strided){(const char*)p->b.data + column * p->b.col_stride, p->b.col_stride,
+                      p->b.row_stride, p->b.elem};
+}
+
+/* The range of some values spread over an operand. */
+static im_range sample(im_strided x, int64_t lanes, int64_t steps) {
+  enum { LANES = 8, STEPS = 24 };
+  im_range range = {0, 0};
+  int64_t next_lane = lanes / LANES + 1, next_step = steps / STEPS + 1;
+  for (int64_t lane = 0; lane < lanes; lane += next_lane) {
+    for (int64_t step = lane % next_step; step < steps; step += next_step) {
+      const char* at = x.data + lane * x.lane_stride + step * x.step_stride;
+      int64_t v = im_load(at, x.elem, 0);
+      range = im_union(range, (im_range){v < 0 ? v : 0, v > 0 ? v : 0});
+    }
+  }
+  return range;
 }
 
 /* One packed block of a times one of b: tile by tile into the sink. */
-static void multiply_block(const im_kernel* kernel, int64_t block, int64_t k, int64_t n,
+static void multiply_block(const im_product* p, const im_kernel* kernel, int64_t block,
                            const char* a_panels, int64_t row, int64_t rows, const char* b_panels,
-                           int64_t column, int64_t columns, const im_sink* sink) {
-  union {
-    int64_t i64[IM_MAX_TILE];
-    im_wide wide[IM_MAX_TILE];
-  } sums;
-  for (int64_t j = 0; j < columns; j += kernel->nr) {
-    const void* b = b_panels + (size_t)(j * k) * IM_PACKED_SIZE;
-    int64_t width = smaller(columns - j, kernel->nr);
-    for (int64_t i = 0; i < rows; i += kernel->mr) {
-      kernel->tile(k, block, a_panels + (size_t)(i * k) * IM_PACKED_SIZE, b, &sums);
-      for (int64_t r = 0; r < smaller(rows - i, kernel->mr); r++) {
-        if (kernel->accumulator == IM_SUM_WIDE)
-          im_sink_wide(sink, n, row + i + r, column + j, width, sums.wide + r * kernel->nr);
-        else
-          im_sink_i64(sink, n, row + i + r, column + j, width, sums.i64 + r * kernel->nr);
+                           int64_t column, int64_t columns) {
+  im_sums sums;
+  int64_t groups = im_groups(kernel->scheme, p->k);
+  size_t lane_size = im_lane_size(kernel->scheme, false, p->k);
+  size_t a_size = im_lane_size(kernel->scheme, true, p->k) * (size_t)kernel->rows;
+  int width = kernel->vectors * kernel->lanes;
+  for (int64_t i = 0; i < rows; i += kernel->rows, a_panels += a_size) {
+    const char* b = b_panels;
+    for (int64_t j = 0; j < columns; j += width) {
+      im_place place = {p->n, row + i, column + j, (int)smaller(rows - i, kernel->rows),
+                        (int)smaller(columns - j, width)};
+      int vectors = (place.columns + kernel->lanes - 1) / kernel->lanes;
+      int stride = vectors * kernel->lanes;
+      kernel->tile[vectors - 1](groups, block, a_panels, b, &sums);
+      b += lane_size * (size_t)stride;
+      switch (im_layouts[kernel->scheme].sum) {
+        case IM_SUM_I64: p->isa->loops->sink_i64(p->sink, place, sums.i64, stride); break;
+        case IM_SUM_I128:
+          p->isa->loops->sink_i128(p->sink, place, sums.i128.low, sums.i128.high, stride);
+          break;
+        case IM_SUM_WIDE: p->isa->loops->sink_wide(p->sink, place, sums.wide, stride); break;
       }
     }
   }
 }
 
-/* The cheapest exact kernel. The formats' bounds are free; values are scanned only where those
- * do not already prove the cheapest kernel for the whole length. */
-static int cheapest(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
-                    im_bounds* bounds) {
-  int64_t block = im_exact_block(isa->kernels[0].accumulator, *bounds, k);
-  if (block > 0 && block >= k) return 0;
-  im_scan_a(a, m, k, bounds);
-  im_scan_b(b, k, n, bounds);
-  return im_select(isa, *bounds, k);
+static im_status multiply(const im_product* p, im_part part, char* scratch, im_plan* plan) {
+  const im_loops* loops = p->isa->loops;
+  int64_t k = p->k;
+  im_bounds seen = {{0, 0}, {0, 0}, p->bias};
+  int chosen = p->forced;
+  if (chosen < 0) {
+    im_bounds guess = {sample(lanes_of_a(p, part.row), part.rows, k),
+                       sample(lanes_of_b(p, part.column), part.columns, k), p->bias};
+    chosen = im_select(p->isa, guess, k);
+  }
+  char* b_panels = scratch + (64 - (uintptr_t)scratch % 64);
+  char* a_panels = b_panels + round_up((int64_t)block_bytes(B_BLOCK_BYTES, k, part.columns), 64);
+
+  const im_kernel* kernel = p->isa->kernels[chosen];
+  size_t lane_size = im_lane_size(kernel->scheme, false, k);
+  int64_t row = part.row, row_end = part.row + part.rows, rows = 0;
+  for (; row < row_end; row += rows) {
+    /* Whatever kernel takes over half-way, the block fits. */
+    rows = block_lanes(A_BLOCK_BYTES, (size_t)(k + 2) * WIDEST_STEP, row_end - row, IM_MAX_ROWS);
+    bool a_packed = false;
+    im_range a = {0, 0};
+    int64_t column = part.column, column_end = part.column + part.columns, columns = 0;
+    for (; column < column_end; column += columns) {
+      int width = kernel->vectors * kernel->lanes;
+      if (!a_packed) {
+        a = loops->pack(kernel->scheme, true, lanes_of_a(p, row), rows, k, kernel->rows,
+                        kernel->rows, a_panels);
+        a_packed = true;
+      }
+      columns = block_lanes(B_BLOCK_BYTES, lane_size, column_end - column, width);
+      im_range b = loops->pack(kernel->scheme, false, lanes_of_b(p, column), columns, k, width,
+                               kernel->lanes, b_panels);
+      im_bounds bounds = {a, b, p->bias};
+      int64_t block = im_exact_block(kernel->scheme, bounds, k);
+      if (block == 0) {
+        if (p->forced >= 0) return IM_NOT_EXACT;
+        chosen = im_select(p->isa, bounds, k);
+        kernel = p->isa->kernels[chosen];
+        lane_size = im_lane_size(kernel->scheme, false, k);
+        a_packed = false;
+        columns = 0;
+        continue;
+      }
+      seen.a = im_union(seen.a, a);
+      seen.b = im_union(seen.b, b);
+      multiply_block(p, kernel, block, a_panels, row, rows, b_panels, column, columns);
+    }
+  }
+  if (plan) *plan = (im_plan){chosen, seen, im_exact_block(kernel->scheme, seen, k)};
+  return IM_OK;
 }
 
 im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
-                  const im_sink* given, int kernel_index, im_scratch* scratch) {
+                  const im_sink* given, int forced, im_scratch* scratch, im_plan* plan) {
   im_sink sink = *given;
-  im_bounds bounds = im_bounds_of_formats(a, b, k);
+  im_product product = {isa, a, b, m, n, k, &sink, 0, forced};
   if (sink.bias) {
-    bounds.bias = im_bias_bound(sink.bias, sink.bias_elem, n, sink.bias_shift);
-    if (bounds.bias == 0) sink.bias = NULL; /* zeros, which no shift needs to reach */
+    product.bias = im_bias_bound(sink.bias, sink.bias_elem, n, sink.bias_shift);
+    if (product.bias == 0) sink.bias = NULL; /* zeros, which no shift needs to reach */
   }
-  if (kernel_index < 0) {
-    if (im_vector_product(a, b, m, n, k, &sink)) return IM_OK;
-    kernel_index = cheapest(isa, a, b, m, n, k, &bounds);
-  } else {
-    im_scan_a(a, m, k, &bounds);
-    im_scan_b(b, k, n, &bounds);
+  if (forced < 0 && im_vector_product(isa, a, b, m, n, k, &sink)) {
+    if (plan) *plan = (im_plan){.kernel = -1};
+    return IM_OK;
   }
-  const im_kernel* kernel = &isa->kernels[kernel_index];
-  int64_t block = im_exact_block(kernel->accumulator, bounds, k);
-  if (block == 0) return IM_NOT_EXACT;
-
-  int64_t columns = block_lanes(B_BLOCK_BYTES, k, n, kernel->nr);
-  int64_t rows = block_lanes(A_BLOCK_BYTES, k, m, kernel->mr);
-  size_t b_bytes = (size_t)(columns * k) * IM_PACKED_SIZE;
-  size_t a_bytes = (size_t)(rows * k) * IM_PACKED_SIZE;
-  char* b_panels = im_scratch_reserve(scratch, b_bytes + a_bytes + IM_PACKED_SIZE);
-  if (!b_panels) return IM_NO_MEMORY;
-  char* a_panels = b_panels + b_bytes;
-
-  for (int64_t column = 0; column < n; column += columns) {
-    int64_t columns_here = smaller(n - column, columns);
-    im_pack(kernel->accumulator, (const char*)b.data + column * b.col_stride, b.elem, b.col_stride,
-            b.row_stride, columns_here, k, kernel->nr, b_panels);
-    for (int64_t row = 0; row < m; row += rows) {
-      int64_t rows_here = smaller(m - row, rows);
-      im_pack(kernel->accumulator, (const char*)a.data + row * a.row_stride, a.elem, a.row_stride,
-              a.col_stride, rows_here, k, kernel->mr, a_panels);
-      multiply_block(kernel, block, k, n, a_panels, row, rows_here, b_panels, column, columns_here,
-                     &sink);
-    }
-  }
-  return IM_OK;
+  char* memory = im_scratch_reserve(scratch, im_gemm_scratch(m, n, k));
+  if (!memory) return IM_NO_MEMORY;
+  return multiply(&product, (im_part){0, m, 0, n}, memory, plan);
 }
 
 im_status im_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
                     const void* bias, im_elem bias_elem, int bias_shift, int frac_in, im_format fmt,
                     void* out, int kernel, im_scratch* scratch) {
-  im_sink sink = {IM_REQUANTIZE, fmt, frac_in, bias, bias_elem, bias_shift, out};
-  return im_gemm(isa, a, b, m, n, k, &sink, kernel, scratch);
+  im_sink sink = {IM_REQUANTIZE, fmt, frac_in, bias, bias_elem, bias_shift, out, NULL, NULL};
+  return im_gemm(isa, a, b, m, n, k, &sink, kernel, scratch, NULL);
 }

@@ -1,23 +1,54 @@
-/* Which kernel is exact for these operands, and for how many steps.
+/* Which kernel is exact for these operands, for how many steps, and which is the cheapest.
  *
- * With |a| <= bounds.a and |b| <= bounds.b, every product is at most p = bounds.a * bounds.b,
- * and every partial sum of a row, in any order, is at most
+ * With |a| <= A and |b| <= B, every product is at most p = A B, every partial sum over k steps, in
+ * any order, at most k p, and the complete sum with its bias at most k p + bias. Kernels that
+ * write int64 sums need k p + bias < 2**63, those of 128 bits < 2**127. Within a block of steps
+ * their accumulators are exact where:
  *
- *     products = bounds.a_row_sum * bounds.b
- *
- * since sum |a_k b_k| <= max |b| * sum |a_k|. The bias is added when the sum is complete. Each
- * accumulator is exact where:
- *
- *   f64   every product and every partial sum within a block is an integer of magnitude at most
- *         2**53, where float64 multiplies and adds integers without rounding: products <= 2**53
- *         for the whole length, or else blocks of floor(2**53 / p) steps, after each of which
- *         the accumulators are moved into int64 sums; products + bias < 2**63 fits those.
- *   i64   products + bias < 2**63: int64 products and sums do not overflow.
- *   wide  always: see wide.h.
+ *   i8      a, b in int8. 8192 steps of at most 2**14 stay below 2**31; a's offset by 128 is
+ *           undone modulo 2**32 by the head of each block.
+ *   i16     a, b in int16, and 2 p groups < 2**31 for the two steps of a group.
+ *   i16split  a, b in int16, 2 p < 2**31, and 65535 groups: at the kernel.
+ *   i16any  a, b in int16; 128 steps: the proof stands at the kernel.
+ *   i24     a, b in 24 bits; 254 steps: at the kernel.
+ *   f64     p block <= 2**53: float64 multiplies and adds such integers without rounding.
+ *   i32     a, b in int32; int64 holds the whole sum.
+ *   i32any  a, b in int32; 2046 steps: at the kernel.
+ *   i64     int64 holds the whole sum.
+ *   i128    128 bits hold the whole sum.
+ *   wide    always: see wide.h.
  */
 #include "gemm.h"
 
+const im_layout im_layouts[] = {
+    [IM_SCHEME_I8] = {4, 1, 4, 8192, IM_SUM_I64},
+    [IM_SCHEME_I16] = {2, 1, 4, 0, IM_SUM_I64},
+    [IM_SCHEME_I16SPLIT] = {2, 1, 4, 0, IM_SUM_I64},
+    [IM_SCHEME_I16ANY] = {4, 3, 4, 128, IM_SUM_I64},
+    [IM_SCHEME_I24] = {2, 3, 4, 0, IM_SUM_I64},
+    [IM_SCHEME_F64] = {1, 1, 8, 0, IM_SUM_I64},
+    [IM_SCHEME_I32] = {1, 1, 8, 0, IM_SUM_I64},
+    [IM_SCHEME_I32ANY] = {2, 2, 8, 0, IM_SUM_I128},
+    [IM_SCHEME_I64] = {1, 1, 8, 0, IM_SUM_I64},
+    [IM_SCHEME_I128] = {1, 1, 8, 0, IM_SUM_I128},
+    [IM_SCHEME_WIDE] = {1, 1, 8, 0, IM_SUM_WIDE},
+};
+
+size_t im_lane_size(im_scheme scheme, bool of_a, int64_t k) {
+  im_layout layout = im_layouts[scheme];
+  int64_t size = im_groups(scheme, k) * layout.words * layout.word_size;
+  if (layout.head_steps && !of_a) size += 4 * (k > 0 ? (k - 1) / layout.head_steps + 1 : 1);
+  return (size_t)size;
+}
+
+/* Bounds ------------------------------------------------------------------------------------- */
+
 static uint64_t magnitude(int64_t v) { return v < 0 ? 0 - (uint64_t)v : (uint64_t)v; }
+
+static uint64_t largest(im_range range) {
+  uint64_t low = magnitude(range.low), high = magnitude(range.high);
+  return low > high ? low : high;
+}
 
 static uint64_t add_saturating(uint64_t a, uint64_t b) {
   return a > UINT64_MAX - b ? UINT64_MAX : a + b;
@@ -27,100 +58,83 @@ static uint64_t multiply_saturating(uint64_t a, uint64_t b) {
   return b != 0 && a > UINT64_MAX / b ? UINT64_MAX : a * b;
 }
 
-im_bounds im_bounds_of_formats(im_matrix a, im_matrix b, int64_t k) {
-  im_bounds bounds = {UINT64_C(1) << (a.bits - 1), UINT64_C(1) << (b.bits - 1), 0, 0};
-  bounds.a_row_sum = multiply_saturating(bounds.a, (uint64_t)k);
-  return bounds;
-}
-
-/* The largest magnitude of `count` elements, and their sum. */
-static uint64_t scan_row(const char* row, ptrdiff_t stride, im_elem elem, int64_t count,
-                         uint64_t* largest) {
-  uint64_t sum = 0, most = *largest;
-  if (elem == IM_I32) { /* the sum of fewer than 2**32 magnitudes of at most 2**31 fits */
-    for (int64_t j = 0; j < count; j++) {
-      uint64_t v = magnitude(*(const int32_t*)(row + j * stride));
-      sum += v;
-      most = v > most ? v : most;
-    }
-  } else {
-    for (int64_t j = 0; j < count; j++) {
-      uint64_t v = magnitude(*(const int64_t*)(row + j * stride));
-      sum = add_saturating(sum, v);
-      most = v > most ? v : most;
-    }
-  }
-  *largest = most;
-  return sum;
-}
-
-void im_scan_a(im_matrix a, int64_t m, int64_t k, im_bounds* bounds) {
-  uint64_t largest = 0, largest_sum = 0;
-  for (int64_t i = 0; i < m; i++) {
-    const char* row = (const char*)a.data + i * a.row_stride;
-    uint64_t sum = scan_row(row, a.col_stride, a.elem, k, &largest);
-    largest_sum = sum > largest_sum ? sum : largest_sum;
-  }
-  bounds->a = largest;
-  bounds->a_row_sum = largest_sum;
-}
-
-void im_scan_b(im_matrix b, int64_t k, int64_t n, im_bounds* bounds) {
-  /* The shorter stride goes inside. */
-  if (magnitude(b.row_stride) < magnitude(b.col_stride)) {
-    im_matrix turned = {b.data, b.col_stride, b.row_stride, b.elem, b.bits};
-    im_scan_b(turned, n, k, bounds);
-    return;
-  }
-  uint64_t largest = 0;
-  for (int64_t i = 0; i < k; i++)
-    scan_row((const char*)b.data + i * b.row_stride, b.col_stride, b.elem, n, &largest);
-  bounds->b = largest;
-}
-
 uint64_t im_bias_bound(const void* bias, im_elem elem, int64_t n, int shift) {
-  uint64_t largest = 0;
+  uint64_t most = 0;
   for (int64_t i = 0; i < n; i++) {
     uint64_t v = magnitude(im_load(bias, elem, i));
-    largest = v > largest ? v : largest;
+    most = v > most ? v : most;
   }
-  if (largest == 0) return 0;
-  return shift < 64 ? multiply_saturating(largest, UINT64_C(1) << shift) : UINT64_MAX;
+  if (most == 0) return 0;
+  return shift < 64 ? multiply_saturating(most, UINT64_C(1) << shift) : UINT64_MAX;
 }
 
-static uint64_t products(im_bounds bounds) {
-  return multiply_saturating(bounds.a_row_sum, bounds.b);
+uint64_t im_sum_bound(im_bounds bounds, int64_t k) {
+  uint64_t product = multiply_saturating(largest(bounds.a), largest(bounds.b));
+  return add_saturating(multiply_saturating(product, (uint64_t)k), bounds.bias);
 }
 
-bool im_fits_i64(im_bounds bounds) {
-  return add_saturating(products(bounds), bounds.bias) <= INT64_MAX;
+static bool fits(im_range range, int bits) {
+  int64_t high = INT64_MAX >> (64 - bits);
+  return range.low >= -high - 1 && range.high <= high;
 }
 
-int64_t im_exact_block(im_accumulator accumulator, im_bounds bounds, int64_t k) {
-  const uint64_t exact_f64 = UINT64_C(1) << 53;
-  int64_t whole = k > 0 ? k : 1;
-  switch (accumulator) {
-    case IM_SUM_F64: {
-      uint64_t product = multiply_saturating(bounds.a, bounds.b);
-      if (!im_fits_i64(bounds) || product > exact_f64) return 0;
-      if (products(bounds) <= exact_f64) return whole;
-      int64_t block = (int64_t)(exact_f64 / product); /* their sum is not 0, nor is product */
-      return block < whole ? block : whole;
-    }
-    case IM_SUM_I64: return im_fits_i64(bounds) ? whole : 0;
-    case IM_SUM_WIDE: break;
+static bool both_fit(im_bounds bounds, int bits) {
+  return fits(bounds.a, bits) && fits(bounds.b, bits);
+}
+
+/* Whether k A B + bias < 2**127: the product by its upper half, rounded up, and a bias below
+ * 2**126 or none. Two minima of int64 alone make 2**126. */
+static bool fits_i128(im_bounds bounds, int64_t k) {
+  im_wide product = im_wide_mul_u64(largest(bounds.a), largest(bounds.b));
+  uint64_t upper = add_saturating(product.limb[1], 1);
+  return multiply_saturating(upper, (uint64_t)k) < (UINT64_C(1) << 62) && bounds.bias < UINT64_MAX;
+}
+
+/* The choice --------------------------------------------------------------------------------- */
+
+int64_t im_exact_block(im_scheme scheme, im_bounds bounds, int64_t k) {
+  im_layout layout = im_layouts[scheme];
+  if (layout.sum == IM_SUM_I64 && im_sum_bound(bounds, k) > INT64_MAX) return 0;
+  if (layout.sum == IM_SUM_I128 && !fits_i128(bounds, k)) return 0;
+  uint64_t product = multiply_saturating(largest(bounds.a), largest(bounds.b));
+  uint64_t most = UINT64_MAX; /* steps of a block */
+  switch (scheme) {
+    case IM_SCHEME_I8: most = both_fit(bounds, 8) ? 8192 : 0; break;
+    case IM_SCHEME_I16:
+      most = !both_fit(bounds, 16) ? 0 : product ? INT32_MAX / product : UINT64_MAX;
+      break;
+    case IM_SCHEME_I16SPLIT:
+      most = both_fit(bounds, 16) && 2 * product <= INT32_MAX ? 2 * 65535 : 0;
+      break;
+    case IM_SCHEME_I16ANY: most = both_fit(bounds, 16) ? 128 : 0; break;
+    case IM_SCHEME_I24: most = both_fit(bounds, 24) ? 254 : 0; break;
+    case IM_SCHEME_F64: most = product ? (UINT64_C(1) << 53) / product : UINT64_MAX; break;
+    case IM_SCHEME_I32: most = both_fit(bounds, 32) ? UINT64_MAX : 0; break;
+    case IM_SCHEME_I32ANY: most = both_fit(bounds, 32) ? 2046 : 0; break;
+    case IM_SCHEME_I64:
+    case IM_SCHEME_I128:
+    case IM_SCHEME_WIDE: break;
   }
-  return whole;
+  int64_t whole = im_groups(scheme, k);
+  if (most >= (uint64_t)(whole * layout.steps))
+    most = (uint64_t)(whole > 0 ? whole : 1) * layout.steps;
+  return (int64_t)(most / layout.steps);
 }
 
 int im_select(const im_isa* isa, im_bounds bounds, int64_t k) {
-  /* Shorter blocks than this spend more on moving float64 sums than int64 spends on adding. */
-  enum { SHORTEST_BLOCK = 32 };
-  int last = isa->kernel_count - 1;
-  for (int i = 0; i < last; i++) {
-    im_accumulator accumulator = isa->kernels[i].accumulator;
-    int64_t block = im_exact_block(accumulator, bounds, k);
-    if (block > 0 && (block >= k || block >= SHORTEST_BLOCK)) return i;
+  int best = -1;
+  double least = 0;
+  for (int i = 0; isa->kernels[i]; i++) {
+    const im_kernel* kernel = isa->kernels[i];
+    if (!im_kernel_usable(kernel)) continue;
+    int64_t block = im_exact_block(kernel->scheme, bounds, k);
+    if (block == 0) continue;
+    double moves = (double)((im_groups(kernel->scheme, k) + block - 1) / block);
+    double cost = (double)k * kernel->step + moves * kernel->move;
+    if (best < 0 || cost < least) {
+      best = i;
+      least = cost;
+    }
   }
-  return last;
+  return best; /* the wide kernel is exact for every operand */
 }

@@ -1,39 +1,91 @@
-/* The body of a tile kernel. Before including it, define
+/* The body of every tile kernel: TILE_ROWS lanes of a by TILE_VECTORS vectors of lanes of b.
  *
- *   TILE_NAME     the function
- *   TILE_MR, TILE_NR
- *   TILE_ELEM     the packed element: double or int64_t
- *   TILE_ACC      the accumulator: double, int64_t or im_wide
- *   TILE_SUM      the exact sum: int64_t or im_wide
- *   TILE_MAC(acc, a, b)   the accumulator after one product
- *   TILE_MOVE(sum, acc)   the exact sum after one block
+ * Before including it, define those two, TILE_KERNEL as the kernel's name K, TILE_WORDS as the
+ * number of words of a group, and the types and inline functions of its arithmetic:
  *
+ *   K_word, K_word_bytes, K_vector_bytes   a vector of words; bytes of a word and of a vector
+ *   K_head_bytes                bytes of a head's vector, 0 for none
+ *   K_acc                       the accumulators of one vector of sums
+ *   K_start(head)               accumulators before a block
+ *   K_spread(a)                 a word of a in all lanes
+ *   K_load(b)                   a vector of words of b
+ *   K_mac0(acc, a, b) ...       the accumulators after the first, second, third word of a group
+ *   K_move(acc, sums, at, first)  into vector `at` of the exact sums, which the first block starts
+ *
+ * Every accumulator is a variable of its own: compilers keep those in registers, and spill arrays.
  * Exactness: im_exact_block proves that no accumulator loses anything within a block, nor the
- * sum over blocks.
+ * exact sums over all blocks.
  */
-static void TILE_NAME(int64_t k, int64_t block, const void* a_panel, const void* b_panel,
-                      void* tile) {
-  const TILE_ELEM *a = a_panel, *b = b_panel;
-  TILE_SUM sums[TILE_MR * TILE_NR] = {0};
-  while (k > 0) {
-    int64_t steps = k < block ? k : block;
-    TILE_ACC acc[TILE_MR * TILE_NR] = {0};
-    for (int64_t step = 0; step < steps; step++, a += TILE_MR, b += TILE_NR) {
-      for (int i = 0; i < TILE_MR; i++)
-        for (int j = 0; j < TILE_NR; j++)
-          acc[i * TILE_NR + j] = TILE_MAC(acc[i * TILE_NR + j], a[i], b[j]);
-    }
-    for (int i = 0; i < TILE_MR * TILE_NR; i++) sums[i] = TILE_MOVE(sums[i], acc[i]);
-    k -= steps;
+#ifndef IM_TILE_TPL_H
+#define IM_TILE_TPL_H
+
+#define IM_CAT_(a, b) a##b
+#define IM_CAT(a, b) IM_CAT_(a, b)
+#define TILE_OP(op) IM_CAT(TILE_KERNEL, op)
+
+#define TILE_ROWS_1(DO) DO(0)
+#define TILE_ROWS_2(DO) TILE_ROWS_1(DO) DO(1)
+#define TILE_ROWS_4(DO) TILE_ROWS_2(DO) DO(2) DO(3)
+#define TILE_ROWS_8(DO) TILE_ROWS_4(DO) DO(4) DO(5) DO(6) DO(7)
+#define TILE_EACH_ROW(DO) IM_CAT(TILE_ROWS_, TILE_ROWS)(DO)
+
+#define TILE_VECTORS_1(DO, r) DO(r, 0)
+#define TILE_VECTORS_2(DO, r) TILE_VECTORS_1(DO, r) DO(r, 1)
+#define TILE_VECTORS_3(DO, r) TILE_VECTORS_2(DO, r) DO(r, 2)
+#define TILE_EACH_VECTOR(DO, r) IM_CAT(TILE_VECTORS_, TILE_VECTORS)(DO, r)
+
+#define TILE_DECLARE(r, v) \
+  TILE_OP(_acc) acc##r##v = TILE_OP(_start)(b + (v) * TILE_OP(_head_bytes));
+#define TILE_MOVE(r, v) TILE_OP(_move)(acc##r##v, sums, (r) * TILE_VECTORS + (v), first);
+#define TILE_DECLARE_ROW(r) TILE_EACH_VECTOR(TILE_DECLARE, r)
+#define TILE_MOVE_ROW(r) TILE_EACH_VECTOR(TILE_MOVE, r)
+
+/* One word of a group: TILE_WORD is which. */
+#define TILE_LOAD(r, v) TILE_OP(_word) vector##v = TILE_OP(_load)(b + (v) * TILE_OP(_vector_bytes));
+#define TILE_MAC(r, v) acc##r##v = IM_CAT(TILE_OP(_mac), TILE_WORD)(acc##r##v, row, vector##v);
+#define TILE_MAC_ROW(r)                                                    \
+  {                                                                        \
+    TILE_OP(_word) row = TILE_OP(_spread)(a + (r) * TILE_OP(_word_bytes)); \
+    TILE_EACH_VECTOR(TILE_MAC, r)                                          \
   }
-  memcpy(tile, sums, sizeof sums);
+#define TILE_GROUP                              \
+  {                                             \
+    TILE_EACH_VECTOR(TILE_LOAD, 0)              \
+    TILE_EACH_ROW(TILE_MAC_ROW)                 \
+    a += TILE_ROWS * TILE_OP(_word_bytes);      \
+    b += TILE_VECTORS * TILE_OP(_vector_bytes); \
+  }
+
+#endif
+
+static void IM_CAT(IM_CAT(TILE_OP(_tile), TILE_ROWS),
+                   IM_CAT(x, TILE_VECTORS))(int64_t groups, int64_t block, const void* a_panel,
+                                            const void* b_panel, void* sums) {
+  const char *a = a_panel, *b = b_panel;
+  bool first = true;
+  do {
+    int64_t here = groups < block ? groups : block;
+    groups -= here;
+    TILE_EACH_ROW(TILE_DECLARE_ROW)
+    b += TILE_VECTORS * TILE_OP(_head_bytes);
+    for (; here > 0; here--) {
+#define TILE_WORD 0
+      TILE_GROUP
+#undef TILE_WORD
+#if TILE_WORDS > 1
+#define TILE_WORD 1
+      TILE_GROUP
+#undef TILE_WORD
+#endif
+#if TILE_WORDS > 2
+#define TILE_WORD 2
+      TILE_GROUP
+#undef TILE_WORD
+#endif
+    }
+    TILE_EACH_ROW(TILE_MOVE_ROW)
+    first = false;
+  } while (groups > 0);
 }
 
-#undef TILE_NAME
-#undef TILE_MR
-#undef TILE_NR
-#undef TILE_ELEM
-#undef TILE_ACC
-#undef TILE_SUM
-#undef TILE_MAC
-#undef TILE_MOVE
+#undef TILE_VECTORS

@@ -4,7 +4,7 @@
  *   axpy    m = 1 and b's rows are contiguous (the error sent down, b = W)
  *   outer   k = 1 (the gradient of one sample)
  *
- * Accumulator int64, exact where total < 2**63 (select.c); for an outer product of int32 always,
+ * Accumulator int64, exact where row_fits_i64 says so; for an outer product of int32 always,
  * since 2**31 * 2**31 = 2**62. Zero operands are left out: they add nothing to an exact sum, and
  * change no weight, since R(0) = 0 and a weight is in its format already. Pixels, outputs of a
  * relu and its deltas are mostly zero.
@@ -43,7 +43,8 @@ static int64_t dot_entries(const im_entries* a, const int32_t* column) {
   return even + odd;
 }
 
-static void dot(im_matrix a, im_matrix b, int64_t n, int64_t k, const im_sink* sink) {
+static void dot(const im_isa* isa, im_matrix a, im_matrix b, int64_t n, int64_t k,
+                const im_sink* sink) {
   im_entries entries;
   for (int64_t column = 0; column < n; column += CHUNK) {
     int64_t columns = smaller(n - column, CHUNK);
@@ -55,11 +56,12 @@ static void dot(im_matrix a, im_matrix b, int64_t n, int64_t k, const im_sink* s
       for (int64_t j = 0; j < columns; j++)
         sums[j] += dot_entries(&entries, (const int32_t*)(chunk + (column + j) * b.col_stride));
     }
-    im_sink_i64(sink, n, 0, column, columns, sums);
+    isa->loops->sink_i64(sink, (im_place){n, 0, column, 1, (int)columns}, sums, CHUNK);
   }
 }
 
-static void axpy(im_matrix a, im_matrix b, int64_t n, int64_t k, const im_sink* sink) {
+static void axpy(const im_isa* isa, im_matrix a, im_matrix b, int64_t n, int64_t k,
+                 const im_sink* sink) {
   for (int64_t column = 0; column < n; column += CHUNK) {
     int64_t columns = smaller(n - column, CHUNK);
     int64_t sums[CHUNK] = {0};
@@ -69,7 +71,7 @@ static void axpy(im_matrix a, im_matrix b, int64_t n, int64_t k, const im_sink* 
       const int32_t* row = (const int32_t*)((const char*)b.data + step * b.row_stride) + column;
       for (int64_t j = 0; j < columns; j++) sums[j] += factor * row[j];
     }
-    im_sink_i64(sink, n, 0, column, columns, sums);
+    isa->loops->sink_i64(sink, (im_place){n, 0, column, 1, (int)columns}, sums, CHUNK);
   }
 }
 
@@ -100,7 +102,8 @@ static void update_outer(im_matrix a, im_matrix b, int64_t m, int64_t n, const i
   }
 }
 
-static void outer(im_matrix a, im_matrix b, int64_t m, int64_t n, const im_sink* sink) {
+static void outer(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
+                  const im_sink* sink) {
   for (int64_t i = 0; i < m; i++) {
     int64_t factor = *(const int32_t*)((const char*)a.data + i * a.row_stride);
     for (int64_t column = 0; column < n; column += CHUNK) {
@@ -109,12 +112,23 @@ static void outer(im_matrix a, im_matrix b, int64_t m, int64_t n, const im_sink*
       const char* x = (const char*)b.data + column * b.col_stride;
       for (int64_t j = 0; j < columns; j++)
         sums[j] = factor * *(const int32_t*)(x + j * b.col_stride);
-      im_sink_i64(sink, n, i, column, columns, sums);
+      isa->loops->sink_i64(sink, (im_place){n, i, column, 1, (int)columns}, sums, CHUNK);
     }
   }
 }
 
-bool im_vector_product(im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
+/* Whether int64 holds every sum of one row by columns of at most 2**(b.bits - 1), bias included. */
+static bool row_fits_i64(im_matrix a, int b_bits, int64_t k, uint64_t bias) {
+  uint64_t sum = 0; /* fewer than 2**32 magnitudes of at most 2**31 */
+  for (int64_t i = 0; i < k; i++) {
+    int64_t v = *(const int32_t*)((const char*)a.data + i * a.col_stride);
+    sum += (uint64_t)(v < 0 ? -v : v);
+  }
+  return sum <= (uint64_t)INT64_MAX >> (b_bits - 1) && (sum << (b_bits - 1)) + bias >= bias &&
+         (sum << (b_bits - 1)) + bias <= INT64_MAX;
+}
+
+bool im_vector_product(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
                        const im_sink* sink) {
   if (a.elem != IM_I32 || b.elem != IM_I32) return false;
   if (k == 1 && !sink->bias) {
@@ -123,17 +137,16 @@ bool im_vector_product(im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k
         im_update_is_narrow(shift, sink->fmt.bits))
       update_outer(a, b, m, n, sink);
     else
-      outer(a, b, m, n, sink);
+      outer(isa, a, b, m, n, sink);
     return true;
   }
   if (m != 1 || !(b.row_stride == 4 || b.col_stride == 4)) return false;
-  im_bounds bounds = im_bounds_of_formats(a, b, k);
-  im_scan_a(a, 1, k, &bounds);
-  if (sink->bias) bounds.bias = im_bias_bound(sink->bias, sink->bias_elem, n, sink->bias_shift);
-  if (!im_fits_i64(bounds)) return false;
+  uint64_t bias = 0;
+  if (sink->bias) bias = im_bias_bound(sink->bias, sink->bias_elem, n, sink->bias_shift);
+  if (!row_fits_i64(a, b.bits, k, bias)) return false;
   if (b.row_stride == 4)
-    dot(a, b, n, k, sink);
+    dot(isa, a, b, n, k, sink);
   else
-    axpy(a, b, n, k, sink);
+    axpy(isa, a, b, n, k, sink);
   return true;
 }

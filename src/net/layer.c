@@ -38,7 +38,7 @@ im_status im_layer_forward(im_work* work, int l, int64_t n) {
   };
   im_status status = im_gemm(work->isa, im_operand(work->layers[l - 1].A, below, layer->n_in),
                              im_transposed(im_operand(layer->W, layer->weight, layer->n_in)), n,
-                             layer->n_out, layer->n_in, &sink, -1, &work->scratch);
+                             layer->n_out, layer->n_in, &sink, -1, &work->scratch, NULL);
   if (status != IM_OK) return status;
   im_elem elem = im_elem_of(layer->activation);
   for (int64_t i = 0; i < n * layer->n_out; i++)
@@ -59,7 +59,7 @@ im_status im_layer_backward(im_work* work, int l, int64_t n) {
   im_status status =
       im_gemm(work->isa, im_operand(work->layers[l + 1].D, above->delta, above->n_out),
               im_operand(above->W, above->weight, above->n_in), n, layer->n_out, above->n_out,
-              &sink, -1, &work->scratch);
+              &sink, -1, &work->scratch, NULL);
   if (status != IM_OK) return status;
   im_elem z_elem = im_elem_of(layer->activation), elem = im_elem_of(layer->delta);
   for (int64_t i = 0; i < n * layer->n_out; i++) {

@@ -32,18 +32,24 @@ static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, in
   work->rows = own(work, (size_t)capacity, sizeof(int64_t), &failed);
   if (failed) return IM_NO_MEMORY;
 
-  int64_t longest_sum = capacity;
+  size_t scratch = 0; /* for the largest of a step's products */
   for (int l = 0; l <= net->depth; l++) {
     const im_layer* layer = l ? &net->layers[l - 1] : NULL;
     im_tensors* here = &work->layers[l];
     int64_t width = l ? layer->n_out : net->layers[0].n_in;
     size_t count = (size_t)(capacity * width);
     size_t a_size = im_elem_size(im_elem_of(im_activation_format(net, l)));
-    if (width > longest_sum) longest_sum = width;
     if (raw) here->A = own(work, count, a_size, &failed);
     if (real) here->Af = own(work, count, sizeof(double), &failed);
     if (!l) continue;
 
+    const int64_t products[][3] = {{capacity, layer->n_out, layer->n_in},
+                                   {capacity, layer->n_in, layer->n_out},
+                                   {layer->n_out, layer->n_in, capacity}};
+    for (int i = 0; i < 3; i++) {
+      size_t size = im_gemm_scratch(products[i][0], products[i][1], products[i][2]);
+      if (size > scratch) scratch = size;
+    }
     size_t weights = (size_t)(layer->n_out * layer->n_in), biases = (size_t)layer->n_out;
     bool has_bias = layer->b || layer->master_b;
     if (raw) here->Z = own(work, count, a_size, &failed);
@@ -80,7 +86,7 @@ static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, in
       if (real) work->Yf = own(work, count, sizeof(double), &failed);
     }
   }
-  if (!im_scratch_reserve(&work->scratch, im_gemm_scratch(longest_sum))) failed = true;
+  if (!im_scratch_reserve(&work->scratch, scratch)) failed = true;
   return failed ? IM_NO_MEMORY : IM_OK;
 }
 

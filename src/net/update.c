@@ -26,11 +26,11 @@ static im_status exact_gradient(im_work* work, int l, int64_t n, im_sink sink, i
   sink.frac_in = frac + im_activation_format(work->net, l - 1).frac;
   sink.out = to_W;
   im_status status = im_gemm(work->isa, deltas(work, l), inputs(work, l), layer->n_out, layer->n_in,
-                             n, &sink, -1, &work->scratch);
+                             n, &sink, -1, &work->scratch, NULL);
   if (status != IM_OK || !to_b) return status;
   sink.frac_in = frac;
   sink.out = to_b;
-  return im_gemm(work->isa, deltas(work, l), ones, layer->n_out, 1, n, &sink, -1, &work->scratch);
+  return im_gemm(work->isa, deltas(work, l), ones, layer->n_out, 1, n, &sink, -1, &work->scratch, NULL);
 }
 
 im_status im_store_gradient(im_work* work, int l, int64_t n, int average_shift, void* gW,
@@ -122,7 +122,7 @@ static void commit(const im_isa* isa, const double* prepared, double* master, vo
   }
   im_elem elem = im_elem_of(fmt);
   for (int64_t i = 0; i < count; i++) {
-    im_wide step = im_round_double(prepared[i], fmt.frac, fmt.rounding, fmt.overflow);
+    im_wide step = im_round_double(prepared[i], fmt);
     im_wide sum = im_wide_add(im_wide_of(im_load(raw, elem, i)), step);
     im_store(raw, elem, i, im_enter_wide(sum, fmt.bits, fmt.overflow));
   }

@@ -1,0 +1,262 @@
+/* Strided raw integers into panels of a scheme's words: a body for isa_tpl.h.
+ *
+ * A chunk of some steps by all lanes of a panel is gathered first, steps outside, lanes inside, as
+ * int32 or int64; then its range is taken; then it is cut into words. Lanes and steps that are not
+ * there are zero, which adds nothing to an exact sum. A value that the scheme cannot hold is cut
+ * off here, and the range says so: the caller then packs again for a wider scheme.
+ */
+#include "gemm.h"
+
+enum { CHUNK = 16 };
+
+typedef union {
+  int32_t i32[CHUNK * IM_MAX_LANES];
+  int64_t i64[CHUNK * IM_MAX_LANES];
+} im_chunk;
+
+/* Gathering ---------------------------------------------------------------------------------- */
+
+/* to[step][lane] = from[lane][step] for 8 steps of 8 lanes. */
+static inline void transpose_8x8(const char* from, ptrdiff_t lane_stride, int32_t* to, int width) {
+#ifdef IM_HAS_AVX2
+  __m256i r[8], p[8], q[8];
+  for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_si256((const void*)(from + i * lane_stride));
+  for (int i = 0; i < 8; i += 2) {
+    p[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+    p[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    q[i] = _mm256_unpacklo_epi64(p[i], p[i + 2]);
+    q[i + 1] = _mm256_unpackhi_epi64(p[i], p[i + 2]);
+    q[i + 2] = _mm256_unpacklo_epi64(p[i + 1], p[i + 3]);
+    q[i + 3] = _mm256_unpackhi_epi64(p[i + 1], p[i + 3]);
+  }
+  for (int i = 0; i < 4; i++) {
+    __m256i low = _mm256_permute2x128_si256(q[i], q[i + 4], 0x20);
+    __m256i high = _mm256_permute2x128_si256(q[i], q[i + 4], 0x31);
+    _mm256_storeu_si256((void*)(to + i * width), low);
+    _mm256_storeu_si256((void*)(to + (i + 4) * width), high);
+  }
+#else
+  for (int step = 0; step < 8; step++)
+    for (int lane = 0; lane < 8; lane++)
+      to[step * width + lane] = ((const int32_t*)(from + lane * lane_stride))[step];
+#endif
+}
+
+#define GATHER_EACH(T, FROM_STEP, FROM_LANE)         \
+  for (int step = FROM_STEP; step < steps; step++)   \
+    for (int lane = FROM_LANE; lane < lanes; lane++) \
+      to[step * width + lane] =                      \
+          *(const T*)(from.data + lane * from.lane_stride + step * from.step_stride);
+
+static inline void gather_i32(im_strided from, int lanes, int steps, int width, int32_t* to) {
+  if (lanes < width || steps < CHUNK) memset(to, 0, (size_t)(CHUNK * width) * sizeof *to);
+  if (from.lane_stride == (ptrdiff_t)sizeof *to) {
+    for (int step = 0; step < steps; step++)
+      memcpy(to + step * width, from.data + step * from.step_stride, (size_t)lanes * sizeof *to);
+    return;
+  }
+  if (from.step_stride == (ptrdiff_t)sizeof *to) {
+    int lanes8 = lanes / 8 * 8, steps8 = steps / 8 * 8;
+    for (int lane = 0; lane < lanes8; lane += 8)
+      for (int step = 0; step < steps8; step += 8)
+        transpose_8x8(from.data + lane * from.lane_stride + step * from.step_stride,
+                      from.lane_stride, to + step * width + lane, width);
+    if (steps8 < steps) GATHER_EACH(int32_t, steps8, 0)
+    steps = steps8;
+    if (lanes8 < lanes) GATHER_EACH(int32_t, 0, lanes8)
+    return;
+  }
+  GATHER_EACH(int32_t, 0, 0)
+}
+
+static inline void gather_i64(im_strided from, int lanes, int steps, int width, int64_t* to) {
+  if (lanes < width || steps < CHUNK) memset(to, 0, (size_t)(CHUNK * width) * sizeof *to);
+  GATHER_EACH(int64_t, 0, 0)
+}
+
+#undef GATHER_EACH
+
+#define DEFINE_RANGE_OF(NAME, T)                            \
+  static inline im_range NAME(const T* values, int count) { \
+    T low = 0, high = 0;                                    \
+    for (int i = 0; i < count; i++) {                       \
+      low = values[i] < low ? values[i] : low;              \
+      high = values[i] > high ? values[i] : high;           \
+    }                                                       \
+    return (im_range){low, high};                           \
+  }
+DEFINE_RANGE_OF(range_of_i32, int32_t)
+DEFINE_RANGE_OF(range_of_i64, int64_t)
+#undef DEFINE_RANGE_OF
+
+/* Cutting into words ------------------------------------------------------------------------- */
+
+static inline uint32_t pair_of(int32_t first, int32_t second) {
+  return ((uint32_t)first & 0xffff) | (uint32_t)second << 16;
+}
+static inline uint32_t quad_of(int32_t v0, int32_t v1, int32_t v2, int32_t v3) {
+  return ((uint32_t)v0 & 0xff) | ((uint32_t)v1 & 0xff) << 8 | ((uint32_t)v2 & 0xff) << 16 |
+         (uint32_t)v3 << 24;
+}
+
+/* Signed bytes to unsigned ones, each with 128 added, where they are of a. */
+static inline uint32_t offset_of(bool of_a) { return of_a ? 0x80808080u : 0; }
+
+static inline void cut_i8(const int32_t* v, int width, bool of_a, uint32_t* to, int32_t* head) {
+  for (int step = 0; step < CHUNK; step += 4, v += 4 * width, to += width) {
+    for (int i = 0; i < width; i++) {
+      int32_t v0 = v[i], v1 = v[width + i], v2 = v[2 * width + i], v3 = v[3 * width + i];
+      to[i] = quad_of(v0, v1, v2, v3) ^ offset_of(of_a);
+      if (!of_a) head[i] -= 128 * (v0 + v1 + v2 + v3);
+    }
+  }
+}
+
+static inline void cut_i16(const int32_t* v, int width, uint32_t* to) {
+  for (int step = 0; step < CHUNK; step += 2, v += 2 * width, to += width)
+    for (int i = 0; i < width; i++) to[i] = pair_of(v[i], v[width + i]);
+}
+
+static inline void cut_i16any(const int32_t* v, int width, bool of_a, uint32_t* to, int32_t* head) {
+  for (int step = 0; step < CHUNK; step += 4, v += 4 * width, to += 3 * width) {
+    for (int i = 0; i < width; i++) {
+      int32_t v0 = v[i], v1 = v[width + i], v2 = v[2 * width + i], v3 = v[3 * width + i];
+      to[i] = pair_of(v0, v1);
+      to[width + i] = pair_of(v2, v3);
+      to[2 * width + i] = quad_of(v0 >> 8, v1 >> 8, v2 >> 8, v3 >> 8) ^ offset_of(of_a);
+      if (!of_a) head[i] -= 128 * ((v0 >> 8) + (v1 >> 8) + (v2 >> 8) + (v3 >> 8));
+    }
+  }
+}
+
+static inline void cut_i24(const int32_t* v, int width, uint32_t* to) {
+  for (int step = 0; step < CHUNK; step += 2, v += 2 * width, to += 3 * width) {
+    for (int i = 0; i < width; i++) {
+      int32_t high0 = (v[i] + 2048) >> 12, high1 = (v[width + i] + 2048) >> 12;
+      int32_t low0 = v[i] - high0 * 4096, low1 = v[width + i] - high1 * 4096;
+      to[i] = pair_of(low0, low1);
+      to[width + i] = pair_of(high0, high1);
+      to[2 * width + i] = pair_of(low0 + high0, low1 + high1);
+    }
+  }
+}
+
+static inline void cut_i32any(const int32_t* v, int width, uint64_t* to) {
+  for (int step = 0; step < CHUNK; step += 2, v += 2 * width, to += 2 * width) {
+    for (int i = 0; i < width; i++) {
+      int32_t v0 = v[i], v1 = v[width + i];
+      int32_t top0 = (v0 >> 21) + (v0 >> 20 & 1), top1 = (v1 >> 21) + (v1 >> 20 & 1);
+      to[i] = (uint32_t)v0 | (uint64_t)pair_of(top0, top1) << 32;
+      to[width + i] = (uint32_t)v1;
+    }
+  }
+}
+
+/* One chunk of int32 for the schemes that hold no more; `width` is a constant where inlined. */
+static inline void cut_i32(im_scheme scheme, bool of_a, const int32_t* v, int width, void* to,
+                           int32_t* head) {
+  switch (scheme) {
+    case IM_SCHEME_I8: cut_i8(v, width, of_a, to, head); return;
+    case IM_SCHEME_I16:
+    case IM_SCHEME_I16SPLIT: cut_i16(v, width, to); return;
+    case IM_SCHEME_I16ANY: cut_i16any(v, width, of_a, to, head); return;
+    case IM_SCHEME_I24: cut_i24(v, width, to); return;
+    case IM_SCHEME_I32ANY: cut_i32any(v, width, to); return;
+    case IM_SCHEME_F64:
+      for (int i = 0; i < CHUNK * width; i++) ((double*)to)[i] = v[i];
+      return;
+    case IM_SCHEME_I32:
+    case IM_SCHEME_I64:
+    case IM_SCHEME_I128:
+    case IM_SCHEME_WIDE:
+      for (int i = 0; i < CHUNK * width; i++) ((int64_t*)to)[i] = v[i];
+      return;
+  }
+}
+
+/* The same for a chunk of int64: false where the scheme wants int32. */
+static inline bool cut_i64(im_scheme scheme, const int64_t* v, int width, void* to) {
+  switch (scheme) {
+    case IM_SCHEME_F64:
+      for (int i = 0; i < CHUNK * width; i++) ((double*)to)[i] = (double)v[i];
+      return true;
+    case IM_SCHEME_I64:
+    case IM_SCHEME_I128:
+    case IM_SCHEME_WIDE: memcpy(to, v, (size_t)(CHUNK * width) * sizeof *v); return true;
+    default: return false;
+  }
+}
+
+/* Panels -----------------------------------------------------------------------------------------
+ */
+
+/* One panel, and the range of its values. */
+static inline im_range pack_panel(im_scheme scheme, bool of_a, im_strided from, int lanes,
+                                  int64_t k, int width, char* to) {
+  im_layout layout = im_layouts[scheme];
+  size_t group = (size_t)(layout.words * layout.word_size * width);
+  im_chunk chunk, cut;
+  im_range seen = {0, 0};
+  int32_t* head = NULL;
+  for (int64_t step = 0; step < k || step == 0; step += CHUNK) {
+    if (!of_a && layout.head_steps && step % layout.head_steps == 0) {
+      head = (int32_t*)to;
+      memset(head, 0, (size_t)width * sizeof *head);
+      to += (size_t)width * sizeof *head;
+    }
+    int steps = k - step < CHUNK ? (int)(k - step) : CHUNK;
+    size_t size = (size_t)im_groups(scheme, steps) * group;
+    /* The last chunk may hold fewer groups than are cut. */
+    void* here = steps < CHUNK ? (void*)&cut : to;
+    im_strided rest = from;
+    rest.data += step * from.step_stride;
+    im_range range;
+    if (from.elem == IM_I32) {
+      gather_i32(rest, lanes, steps, width, chunk.i32);
+      range = range_of_i32(chunk.i32, CHUNK * width);
+      cut_i32(scheme, of_a, chunk.i32, width, here, head);
+    } else {
+      gather_i64(rest, lanes, steps, width, chunk.i64);
+      range = range_of_i64(chunk.i64, CHUNK * width);
+      if (!cut_i64(scheme, chunk.i64, width, here)) {
+        for (int i = 0; i < CHUNK * width; i++) chunk.i32[i] = (int32_t)chunk.i64[i];
+        cut_i32(scheme, of_a, chunk.i32, width, here, head);
+      }
+    }
+    if (here != to) memcpy(to, &cut, size);
+    to += size;
+    seen = im_union(seen, range);
+  }
+  return seen;
+}
+
+/* Panels of up to `width` lanes, a multiple of 4, for all `lanes`, the last one rounded up to a
+ * multiple of `unit`; returns the range of all values. */
+static im_range pack(im_scheme scheme, bool of_a, im_strided from, int64_t lanes, int64_t k,
+                     int width, int unit, void* panels) {
+  im_range seen = {0, 0};
+  char* to = panels;
+  for (int64_t lane = 0; lane < lanes; lane += width) {
+    int here = lanes - lane < width ? (int)(lanes - lane) : width;
+    int padded = (here + unit - 1) / unit * unit;
+    im_strided rest = from;
+    rest.data += lane * from.lane_stride;
+    im_range range;
+#define PACK_PANEL(WIDTH) pack_panel(scheme, of_a, rest, here, k, WIDTH, to)
+    switch (padded) { /* for the compiler to know the number of lanes */
+      case 4: range = PACK_PANEL(4); break;
+      case 8: range = PACK_PANEL(8); break;
+      case 16: range = PACK_PANEL(16); break;
+      case 24: range = PACK_PANEL(24); break;
+      case 32: range = PACK_PANEL(32); break;
+      case 48: range = PACK_PANEL(48); break;
+      default: range = PACK_PANEL(padded); break;
+    }
+#undef PACK_PANEL
+    seen = im_union(seen, range);
+    to += (size_t)padded * im_lane_size(scheme, of_a, k);
+  }
+  return seen;
+}

@@ -1,0 +1,60 @@
+/* What the pieces of a product hand each other; without functions, for cpu/isa.h. */
+#ifndef IM_GEMM_TYPES_H
+#define IM_GEMM_TYPES_H
+
+#include "../intmlp.h"
+
+/* How operands are cut into words, and which accumulators sum their products exactly: the proofs
+ * stand in select.c. */
+typedef enum {
+  IM_SCHEME_I8,       /* four int8 in a word, a's offset to unsigned; int32 */
+  IM_SCHEME_I16,      /* two int16 in a word; int32 for as long as the range allows */
+  IM_SCHEME_I16SPLIT, /* the same modulo 2**32, and a sum of high halves */
+  IM_SCHEME_I16ANY,   /* the same modulo 2**32, repaired by a sum of high bytes */
+  IM_SCHEME_I24,      /* two limbs of 12 bits, three products (Karatsuba); int32 */
+  IM_SCHEME_F64,      /* float64 that hold integers */
+  IM_SCHEME_I32,      /* an int32 in a word of 64 bits; int64 */
+  IM_SCHEME_I32ANY,   /* the same modulo 2**64, repaired by a sum of top bits; 128 bits */
+  IM_SCHEME_I64,      /* int64 products and sums */
+  IM_SCHEME_I128,     /* int64 operands, 128-bit sums */
+  IM_SCHEME_WIDE,     /* int64 operands, sums of three limbs */
+} im_scheme;
+
+/* Every value lies in low .. high, which hold 0. */
+typedef struct {
+  int64_t low, high;
+} im_range;
+
+/* Strided raw integers: element (lane, step) of an operand. */
+typedef struct {
+  const char* data;
+  ptrdiff_t lane_stride, step_stride; /* bytes */
+  im_elem elem;
+} im_strided;
+
+typedef enum { IM_REQUANTIZE, IM_UPDATE, IM_TO_FLOAT } im_sink_kind;
+
+/* What becomes of the exact sum s in row i, column j of an (m, n) result:
+ *   IM_REQUANTIZE  out = requantize(s + bias[j] * 2**bias_shift, frac_in, fmt)
+ *   IM_UPDATE      out = enter(out + R(-s)), from frac_in, by fmt's rules
+ *   IM_TO_FLOAT    out = s * 2**-frac_in, correctly rounded (out holds float64)
+ * out is in C order. `finish` then sees elements at .. at + count of out, while they are hot. */
+typedef struct {
+  im_sink_kind kind;
+  im_format fmt;
+  int frac_in;
+  const void* bias; /* NULL for none */
+  im_elem bias_elem;
+  int bias_shift;
+  void* out;
+  void (*finish)(const void* context, int64_t at, int64_t count); /* NULL for none */
+  const void* context;
+} im_sink;
+
+/* A rectangle of a result of n columns. */
+typedef struct {
+  int64_t n, row, column;
+  int rows, columns;
+} im_place;
+
+#endif
