@@ -1,40 +1,48 @@
 /* How a value enters a format: the one definition of round, saturate and wrap.
  *
- * A shift splits s into its floor q and what is lost, half and sticky; im_round_up decides
- * from these whether q or q + 1 is the result. This serves int64, im_wide and float64 alike.
+ * A shift by k splits s into its floor q and the k bits that it discards; im_round_more
+ * decides from these whether q or q + 1 is the result. This serves int64, im_wide and float64
+ * alike. All of it is free of branches, so that the compiler vectorises the loops around it.
  */
 #ifndef IM_ROUND_H
 #define IM_ROUND_H
 
+#include <float.h>
 #include <string.h>
 
 #include "../intmlp.h"
 #include "wide.h"
 
+/* A loop that is compiled once for each set of constants it is called with. */
+#ifdef _MSC_VER
+#define IM_INLINE static __forceinline
+#else
+#define IM_INLINE static inline __attribute__((always_inline))
+#endif
+
 /* Shifting a negative integer right is implementation-defined in C11: all of gcc, clang and
  * MSVC repeat the sign, and a compiler that does not stops here. */
 _Static_assert((INT64_C(-1) >> 1) == -1, "a right shift must repeat the sign");
 
-/* Whether the exact value q + (half, sticky) rounds to q + 1 (docs/numerics.md, section 1).
- * Without branches: the discarded bits are as good as random, and would be mispredicted. */
-static inline bool im_round_up(im_rounding rounding, bool q_odd, bool half, bool sticky,
-                               bool negative) {
-  switch (rounding) {
-    case IM_TOWARD_ZERO: return negative & (half | sticky);
-    case IM_HALF_UP: return half;
-    case IM_HALF_AWAY: return half & (sticky | !negative);
-    case IM_HALF_EVEN: return half & (sticky | q_odd);
-    case IM_FLOOR: break;
-  }
-  return false;
-}
+#define IM_INT int64_t
+#define IM_UINT uint64_t
+#define IM_WIDTH 64
+#define IM_REAL double
+#define IM_MAGIC 0x1.8p52
+#define IM_SMALL 0x1p51
+#define IM_ABS fabs
+#define IM_NAME(name) name
+#include "round_tpl.h"
 
-/* s / 2**k rounded, k 1..63. Result: magnitude at most 2**62, no overflow. */
-static inline int64_t im_round_shift(int64_t s, int k, im_rounding rounding) {
-  int64_t q = s >> k;
-  uint64_t lost = (uint64_t)s << (64 - k);
-  return q + im_round_up(rounding, q & 1, lost >> 63, (lost << 1) != 0, s < 0);
-}
+#define IM_INT int32_t
+#define IM_UINT uint32_t
+#define IM_WIDTH 32
+#define IM_REAL float
+#define IM_MAGIC 0x1.8p23f
+#define IM_SMALL 0x1p22f
+#define IM_ABS fabsf
+#define IM_NAME(name) name##_32
+#include "round_tpl.h"
 
 /* R of docs/numerics.md: s * 2**-k rounded, any k. For k <= 0 this multiplies: modulo 2**192
  * where the result will wrap; where it will saturate, a product that may need more than 128
@@ -43,8 +51,9 @@ static inline im_wide im_round_wide(im_wide s, int k, im_rounding rounding, im_o
   if (k > 0) {
     bool half, sticky;
     im_wide q = im_wide_floor_shift(s, k, &half, &sticky);
-    bool up = im_round_up(rounding, q.limb[0] & 1, half, sticky, im_wide_negative(s));
-    return im_wide_add(q, im_wide_of(up));
+    uint64_t lost = 2 * (uint64_t)half + sticky; /* two bits say as much as all k */
+    uint64_t up = im_round_up(rounding, lost, 2, (int64_t)q.limb[0], im_wide_negative(s));
+    return im_wide_add(q, im_wide_of((int64_t)up));
   }
   if (overflow == IM_SATURATE && !(k >= -64 && im_wide_fits(s))) {
     bool negative = im_wide_negative(s);
@@ -55,17 +64,6 @@ static inline im_wide im_round_wide(im_wide s, int k, im_rounding rounding, im_o
     }
   }
   return im_wide_shl(s, -k);
-}
-
-/* The overflow rule: the raw value that v becomes. */
-static inline int64_t im_enter(int64_t v, int bits, im_overflow overflow) {
-  if (overflow == IM_WRAP) {
-    int unused = 64 - bits;
-    return (int64_t)((uint64_t)v << unused) >> unused;
-  }
-  int64_t high = INT64_MAX >> (64 - bits), low = -high - 1;
-  v = v > low ? v : low;
-  return v < high ? v : high;
 }
 
 static inline int64_t im_enter_wide(im_wide v, int bits, im_overflow overflow) {
@@ -136,34 +134,27 @@ static inline double im_scale(double v, int e) {
   return v * im_power_of_two(e);
 }
 
-/* R of a finite float64, read at frac 0 and written at `frac` 0..63.
- *
- * Scaling up by a power of two is exact. Where |v * 2**frac| < 2**62, the result t of cutting
- * off the fraction fits int64, and the fraction r that was cut off is exact, since its bits
- * are some of the float's own; below zero the floor is t - 1 and the fraction above it 1 - r,
- * of which half and sticky follow without computing it. Elsewhere v is taken apart into an
- * integer mantissa times a power of two. */
-static inline im_wide im_round_double(double v, int frac, im_rounding rounding,
-                                      im_overflow overflow) {
-  double magnitude = fabs(v) * (double)(UINT64_C(1) << frac);
-  if (magnitude < 0x1p62) {
-    int64_t q = (int64_t)magnitude;
-    double r = magnitude - (double)q;
-    bool half = r >= 0.5, sticky = r != 0 && r != 0.5;
-    if (v < 0) {
-      q = -q - (r != 0);
-      half = r != 0 && r <= 0.5;
-    }
-    return im_wide_of(q + im_round_up(rounding, q & 1, half, sticky, v < 0));
-  }
+/* The scale of im_round_small. */
+static inline double im_small_scale(im_format fmt) { return im_power_of_two(fmt.frac + 2); }
+
+/* R of a finite float64, read at frac 0 and written by fmt, whose frac is 0..63. Scaling up by a
+ * power of two is exact. From 2**49 on the scaled value is a multiple of 1/8, and from 2**52 on an
+ * integer, which int64 holds below 2**63. Above that v is taken apart into an integer mantissa
+ * times a power of two. */
+static inline im_wide im_round_double(double v, im_format fmt) {
+  double x = v * im_power_of_two(fmt.frac);
+  if (im_is_small(v, im_small_scale(fmt)))
+    return im_wide_of(im_round_small(v, im_small_scale(fmt), fmt.rounding));
+  if (fabs(x) < 0x1p52) return im_wide_of(im_round_shift((int64_t)(8 * x), 3, fmt.rounding));
+  if (fabs(x) < 0x1p63) return im_wide_of((int64_t)x);
   int exponent;
   int64_t mantissa = (int64_t)ldexp(frexp(v, &exponent), 53);
-  return im_round_wide(im_wide_of(mantissa), 53 - exponent - frac, rounding, overflow);
+  return im_round_wide(im_wide_of(mantissa), 53 - exponent - fmt.frac, fmt.rounding, fmt.overflow);
 }
 
 /* quantize(v) for one finite value. */
 static inline int64_t im_quantize_double(double v, im_format fmt) {
-  im_wide rounded = im_round_double(v, fmt.frac, fmt.rounding, fmt.overflow);
+  im_wide rounded = im_round_double(v, fmt);
   return im_enter_wide(rounded, fmt.bits, fmt.overflow);
 }
 
