@@ -205,56 +205,52 @@ static void gate_float(const im_layer* layer, const double* z, const double* e, 
 /* The float sum of products, in the one order that every backend keeps (docs/numerics.md,
  * section 7): eight partial sums, s_j over the terms with k % 8 == j, added pairwise at the end.
  * No fused multiply-add: the build turns contraction off. */
-static double add_partial(const double* s) {
-  return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+IM_INLINE double add_partial(double s0, double s1, double s2, double s3, double s4, double s5,
+                             double s6, double s7) {
+  return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7));
 }
 
-/* One sum over contiguous operands. */
+/* One sum over contiguous operands: the partial sums are one vector of eight. */
 static double dot(const double* a, const double* b, int64_t k) {
   double s[8] = {0};
   int64_t i = 0;
   for (; i + 8 <= k; i += 8)
     for (int j = 0; j < 8; j++) s[j] += a[i + j] * b[i + j];
   for (; i < k; i++) s[i % 8] += a[i] * b[i];
-  return add_partial(s);
+  return add_partial(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]);
 }
 
-/* One row of sums over contiguous rows of b: the columns of a block side by side. */
-static void sum_rows(const double* a, ptrdiff_t a_stride, im_real_matrix b, int64_t n, int64_t k,
-                     double* out) {
-  enum { COLUMNS = 32 };
-  for (int64_t start = 0; start < n; start += COLUMNS) {
-    int64_t count = n - start < COLUMNS ? n - start : COLUMNS;
-    if (k == 1) { /* the other seven sums are +0.0, which changes nothing once s_0 began there */
-      for (int64_t j = 0; j < count; j++) out[start + j] = 0.0 + a[0] * b.data[start + j];
-      continue;
-    }
-    double s[8][COLUMNS] = {{0}};
-    for (int64_t i = 0; i < k; i++) {
-      const double* row = b.data + i * b.row_stride + start;
-      double* to = s[i % 8];
-      double factor = a[i * a_stride];
-      for (int64_t j = 0; j < count; j++) to[j] += factor * row[j];
-    }
-    for (int64_t j = 0; j < count; j++) {
-      double column[8];
-      for (int i = 0; i < 8; i++) column[i] = s[i][j];
-      out[start + j] = add_partial(column);
-    }
+enum { COLUMNS = 32 };
+
+/* Sums over contiguous rows of b: at most COLUMNS side by side. */
+static void sum_columns(const double* a, ptrdiff_t a_stride, const double* b, ptrdiff_t b_stride,
+                        int64_t k, int64_t count, double* out) {
+  if (k == 1) { /* the other seven sums are +0.0, which changes nothing once s_0 began there */
+    for (int64_t j = 0; j < count; j++) out[j] = 0.0 + a[0] * b[j];
+    return;
   }
+  double s[8][COLUMNS] = {{0}};
+  for (int64_t i = 0; i < k; i++, a += a_stride, b += b_stride) {
+    double *partial = s[i % 8], factor = *a;
+    for (int64_t j = 0; j < count; j++) partial[j] += factor * b[j];
+  }
+  for (int64_t j = 0; j < count; j++)
+    out[j] = add_partial(s[0][j], s[1][j], s[2][j], s[3][j], s[4][j], s[5][j], s[6][j], s[7][j]);
 }
 
 static void float_product(im_real_matrix a, im_real_matrix b, int64_t m, int64_t n, int64_t k,
                           const double* bias, double* out) {
-  for (int64_t i = 0; i < m; i++) {
+  for (int64_t i = 0; i < m; i++, out += n) {
     const double* row = a.data + i * a.row_stride;
-    double* to = out + i * n;
+    int64_t j = 0;
     if (a.col_stride == 1 && b.row_stride == 1) {
-      for (int64_t j = 0; j < n; j++) to[j] = dot(row, b.data + j * b.col_stride, k);
+      for (; j < n; j++) out[j] = dot(row, b.data + j * b.col_stride, k);
     } else {
-      sum_rows(row, a.col_stride, b, n, k, to);
+      for (; j < n; j += COLUMNS)
+        sum_columns(row, a.col_stride, b.data + j, b.row_stride, k, smaller(n - j, COLUMNS),
+                    out + j);
     }
     if (bias)
-      for (int64_t j = 0; j < n; j++) to[j] += bias[j];
+      for (j = 0; j < n; j++) out[j] += bias[j];
   }
 }
