@@ -52,7 +52,7 @@ def quantize(v: ArrayLike, fmt: QFormat, *, stream: None = None) -> Raw:
     values = np.asarray(v)
     if values.dtype.kind != "f" or values.dtype.itemsize not in (4, 8):
         raise TypeError(f"v must be float32 or float64, got {values.dtype}")
-    values = np.ascontiguousarray(values, np.float64).reshape(values.shape)
+    values = np.require(values, values.dtype.newbyteorder("="), ["C", "A"])
     finite("v", values)
     return _backend.active().quantize(values, fmt)
 

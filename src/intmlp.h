@@ -30,6 +30,9 @@ typedef enum { IM_I32, IM_I64 } im_elem;
 static inline im_elem im_elem_of(im_format fmt) { return fmt.bits <= 32 ? IM_I32 : IM_I64; }
 static inline size_t im_elem_size(im_elem elem) { return elem == IM_I32 ? 4 : 8; }
 
+/* Elements of an array: real values, or raw integers. */
+typedef enum { IM_SOURCE_F32, IM_SOURCE_F64, IM_SOURCE_I32, IM_SOURCE_I64 } im_source_kind;
+
 /* Outcome of a call that can fail. */
 typedef enum {
   IM_OK = 0,
@@ -51,8 +54,9 @@ bool im_isa_kernel_usable(const im_isa* isa, int index);
 
 /* Arrays of any length, contiguous --------------------------------------------------------- */
 
-/* out[i] = quantize(v[i]); v finite; ties and overflow by fmt; out of fmt's element type. */
-void im_quantize(const im_isa* isa, const double* v, int64_t n, im_format fmt, void* out);
+/* out[i] = quantize(v[i]); v finite, float32 or float64; out of fmt's element type. */
+void im_quantize(const im_isa* isa, const void* v, im_source_kind kind, int64_t n, im_format fmt,
+                 void* out);
 
 /* out[i] = raw[i] * 2**-frac, ties to even where float64 does not hold it. */
 void im_dequantize(const im_isa* isa, const void* raw, im_elem elem, int64_t n, int frac,
@@ -111,13 +115,11 @@ typedef struct {
   bool forward_float, backward_float, update_float;
 } im_net;
 
-/* Rows of inputs or targets: real values, or raw integers of the format they enter. */
-typedef enum { IM_SOURCE_F32, IM_SOURCE_F64, IM_SOURCE_I32, IM_SOURCE_I64 } im_source_kind;
-
+/* Rows of inputs or targets. */
 typedef struct {
   const void* data;
   ptrdiff_t row_stride, col_stride; /* bytes */
-  im_source_kind kind;
+  im_source_kind kind;              /* raw integers are of the format that they enter */
 } im_source;
 
 /* out (n, n_out): raw where the forward pass is fixed, else float64. */

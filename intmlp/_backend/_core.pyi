@@ -27,8 +27,8 @@ def build_info() -> dict[str, str]:
 def matmul_kernels() -> tuple[str, ...]:
     """Return the names of the matrix product kernels, the cheapest first."""
 
-def quantize(v: NDArray[np.float64], fmt: QFormat) -> Raw:
-    """Quantize finite values; `v` is C-contiguous, of any shape."""
+def quantize(v: NDArray[np.float32] | NDArray[np.float64], fmt: QFormat) -> Raw:
+    """Quantize finite float32 or float64 values; `v` is C-contiguous, of any shape."""
 
 def dequantize(raw: Raw, fmt: QFormat) -> NDArray[np.float64]:
     """Dequantize; `raw` is C-contiguous, of any shape."""

@@ -83,10 +83,12 @@ cdef extern from "intmlp.h" nogil:
         ptrdiff_t col_stride
         im_source_kind kind
 
-    void im_quantize(const im_isa *isa, const double *v, int64_t n, im_format fmt, void *out)
-    void im_dequantize(const im_isa *isa, const void *raw, im_elem elem, int64_t n, int frac, double *out)
-    void im_requantize(const im_isa *isa, const void *s, im_elem elem, int64_t n, int frac_in, im_format fmt,
-                       void *out)
+    void im_quantize(const im_isa *isa, const void *v, im_source_kind kind, int64_t n,
+                     im_format fmt, void *out)
+    void im_dequantize(const im_isa *isa, const void *raw, im_elem elem, int64_t n, int frac,
+                       double *out)
+    void im_requantize(const im_isa *isa, const void *s, im_elem elem, int64_t n, int frac_in,
+                       im_format fmt, void *out)
     void im_scratch_free(im_scratch *scratch)
     im_status im_matmul(const im_isa *isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
                         int64_t k, const void *bias, im_elem bias_elem, int bias_shift,
@@ -176,6 +178,12 @@ cdef inline im_elem elem_of(cnp.ndarray array):
     return IM_I32 if cnp.PyArray_ITEMSIZE(array) == 4 else IM_I64
 
 
+cdef inline im_source_kind kind_of(cnp.ndarray array):
+    if cnp.PyArray_ISFLOAT(array):
+        return IM_SOURCE_F32 if cnp.PyArray_ITEMSIZE(array) == 4 else IM_SOURCE_F64
+    return IM_SOURCE_I32 if cnp.PyArray_ITEMSIZE(array) == 4 else IM_SOURCE_I64
+
+
 cdef inline cnp.ndarray new_like(cnp.ndarray array, im_format fmt):
     """Return an empty raw array of `fmt` with the shape of `array`."""
     return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array),
@@ -185,12 +193,13 @@ cdef inline cnp.ndarray new_like(cnp.ndarray array, im_format fmt):
 def quantize(cnp.ndarray v, fmt):
     cdef im_format c = as_format(fmt)
     cdef cnp.ndarray out = new_like(v, c)
-    cdef const double *data = <const double *>cnp.PyArray_DATA(v)
+    cdef im_source_kind kind = kind_of(v)
+    cdef const void *data = cnp.PyArray_DATA(v)
     cdef void *to = cnp.PyArray_DATA(out)
     cdef int64_t n = cnp.PyArray_SIZE(v)
     cdef const im_isa *use = isa
     with nogil:
-        im_quantize(use, data, n, c, to)
+        im_quantize(use, data, kind, n, c, to)
     return out
 
 
@@ -274,10 +283,7 @@ cdef im_source as_source(cnp.ndarray array):
     c.data = cnp.PyArray_DATA(array)
     c.row_stride = cnp.PyArray_STRIDE(array, 0)
     c.col_stride = cnp.PyArray_STRIDE(array, 1)
-    if array.dtype.kind == "f":
-        c.kind = IM_SOURCE_F32 if cnp.PyArray_ITEMSIZE(array) == 4 else IM_SOURCE_F64
-    else:
-        c.kind = IM_SOURCE_I32 if cnp.PyArray_ITEMSIZE(array) == 4 else IM_SOURCE_I64
+    c.kind = kind_of(array)
     return c
 
 

@@ -1,8 +1,8 @@
 /* How a value enters a format: the one definition of round, saturate and wrap.
  *
- * A shift by k splits s into its floor q and the k bits that it discards; im_round_up decides
- * from these whether q or q + 1 is the result. This serves int64, im_wide and float64 alike.
- * All of it is free of branches, so that the compiler vectorises the loops around it.
+ * A shift by k splits s into its floor q and the k bits that it discards; im_round_more
+ * decides from these whether q or q + 1 is the result. This serves int64, im_wide and float64
+ * alike. All of it is free of branches, so that the compiler vectorises the loops around it.
  */
 #ifndef IM_ROUND_H
 #define IM_ROUND_H
@@ -24,29 +24,25 @@
  * MSVC repeat the sign, and a compiler that does not stops here. */
 _Static_assert((INT64_C(-1) >> 1) == -1, "a right shift must repeat the sign");
 
-/* Whether q + lost * 2**-k rounds to q + 1 (docs/numerics.md, section 1), as 0 or 1; k 1..63,
- * lost the k bits below q. Each rule is what must be added to them for a carry into q: at most
- * 2**k - 1 + 2**(k-1), so that uint64 holds the sum. `negative`, 0 or 1, is that of the whole
- * value. */
-static inline uint64_t im_round_up(im_rounding rounding, uint64_t lost, int k, int64_t q,
-                                   uint64_t negative) {
-  uint64_t half = UINT64_C(1) << (k - 1), more = 0;
-  switch (rounding) {
-    case IM_FLOOR: return 0;
-    case IM_TOWARD_ZERO: more = (2 * half - 1) & (0 - negative); break;
-    case IM_HALF_UP: more = half; break;
-    case IM_HALF_AWAY: more = half - negative; break;
-    case IM_HALF_EVEN: more = half - 1 + ((uint64_t)q & 1); break;
-  }
-  return (lost + more) >> k;
-}
+#define IM_INT int64_t
+#define IM_UINT uint64_t
+#define IM_WIDTH 64
+#define IM_REAL double
+#define IM_MAGIC 0x1.8p52
+#define IM_SMALL 0x1p51
+#define IM_ABS fabs
+#define IM_NAME(name) name
+#include "round_tpl.h"
 
-/* s / 2**k rounded, k 1..63. Result: magnitude at most 2**62, no overflow. */
-static inline int64_t im_round_shift(int64_t s, int k, im_rounding rounding) {
-  int64_t q = s >> k;
-  uint64_t lost = (uint64_t)s & ((UINT64_C(1) << k) - 1);
-  return q + (int64_t)im_round_up(rounding, lost, k, q, (uint64_t)s >> 63);
-}
+#define IM_INT int32_t
+#define IM_UINT uint32_t
+#define IM_WIDTH 32
+#define IM_REAL float
+#define IM_MAGIC 0x1.8p23f
+#define IM_SMALL 0x1p22f
+#define IM_ABS fabsf
+#define IM_NAME(name) name##_32
+#include "round_tpl.h"
 
 /* R of docs/numerics.md: s * 2**-k rounded, any k. For k <= 0 this multiplies: modulo 2**192
  * where the result will wrap; where it will saturate, a product that may need more than 128
@@ -68,17 +64,6 @@ static inline im_wide im_round_wide(im_wide s, int k, im_rounding rounding, im_o
     }
   }
   return im_wide_shl(s, -k);
-}
-
-/* The overflow rule: the raw value that v becomes. */
-static inline int64_t im_enter(int64_t v, int bits, im_overflow overflow) {
-  if (overflow == IM_WRAP) {
-    int unused = 64 - bits;
-    return (int64_t)((uint64_t)v << unused) >> unused;
-  }
-  int64_t high = INT64_MAX >> (64 - bits), low = -high - 1;
-  v = v > low ? v : low;
-  return v < high ? v : high;
 }
 
 static inline int64_t im_enter_wide(im_wide v, int bits, im_overflow overflow) {
@@ -149,33 +134,19 @@ static inline double im_scale(double v, int e) {
   return v * im_power_of_two(e);
 }
 
-/* v * 2**frac rounded to an integer, given scale = 2**(frac + 2), where |v * scale| < 2**51.
- *
- * Rounding needs no more than two bits below one, the last of them sticky. So x = v * scale,
- * which is exact, becomes the integer s next to it that is odd, or x itself where that is an
- * integer. Adding 1.5 * 2**52 leaves no bits below one: the sum's own rounding makes the
- * nearest integer, which is also the difference of the two bit patterns; what x differs from
- * it by is a multiple of x's last place and at most 1/2, hence exact. */
-static inline int64_t im_round_small(double v, double scale, im_rounding rounding) {
-  const double magic = 0x1.8p52;
-  double x = v * scale, sum = x + magic, rest = x - (sum - magic);
-  int64_t s, zero;
-  memcpy(&s, &sum, sizeof s);
-  memcpy(&zero, &magic, sizeof zero);
-  s = (s - zero - (rest < 0)) | (rest != 0);
-  return im_round_shift(s, 2, rounding);
-}
-
+/* The scale of im_round_small. */
 static inline double im_small_scale(im_format fmt) { return im_power_of_two(fmt.frac + 2); }
-static inline bool im_is_small(double v, double scale) { return fabs(v * scale) < 0x1p51; }
 
-/* R of a finite float64, read at frac 0 and written by fmt, whose frac is 0..63. From 2**51 on x,
- * above, is a multiple of one half, so that 2 * x is an integer, which int64 holds below 2**62.
- * Elsewhere v is taken apart into an integer mantissa times a power of two. */
+/* R of a finite float64, read at frac 0 and written by fmt, whose frac is 0..63. Scaling up by a
+ * power of two is exact. From 2**49 on the scaled value is a multiple of 1/8, and from 2**52 on an
+ * integer, which int64 holds below 2**63. Above that v is taken apart into an integer mantissa
+ * times a power of two. */
 static inline im_wide im_round_double(double v, im_format fmt) {
-  double scale = im_small_scale(fmt), x = v * scale;
-  if (im_is_small(v, scale)) return im_wide_of(im_round_small(v, scale, fmt.rounding));
-  if (fabs(x) < 0x1p62) return im_wide_of(im_round_shift((int64_t)(2 * x), 3, fmt.rounding));
+  double x = v * im_power_of_two(fmt.frac);
+  if (im_is_small(v, im_small_scale(fmt)))
+    return im_wide_of(im_round_small(v, im_small_scale(fmt), fmt.rounding));
+  if (fabs(x) < 0x1p52) return im_wide_of(im_round_shift((int64_t)(8 * x), 3, fmt.rounding));
+  if (fabs(x) < 0x1p63) return im_wide_of((int64_t)x);
   int exponent;
   int64_t mantissa = (int64_t)ldexp(frexp(v, &exponent), 53);
   return im_round_wide(im_wide_of(mantissa), 53 - exponent - fmt.frac, fmt.rounding, fmt.overflow);

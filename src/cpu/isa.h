@@ -32,14 +32,54 @@
 
 struct im_wide;
 
-/* Functions of one target: contiguous arrays, n elements; fmt's rules decide. */
+/* A float64 matrix; strides in elements. */
 typedef struct {
-  /* out[i] = quantize(v[i]); v finite */
-  void (*quantize)(const double* v, int64_t n, im_format fmt, void* out);
-  /* out[i] = raw[i] * 2**-frac, ties to even */
-  void (*dequantize)(const void* raw, im_elem elem, int64_t n, int frac, double* out);
+  const double* data;
+  ptrdiff_t row_stride, col_stride;
+} im_real_matrix;
+
+/* Functions of one target. Arrays have n elements, contiguous where no stride (in bytes) is
+ * given; an output may be an input, but not overlap it otherwise. */
+typedef struct {
+  /* Arrays: arith/loops_tpl.h */
+
+  /* out[i] = quantize(v[i]); v finite, of kind F32 or F64 */
+  void (*quantize)(const void* v, im_source_kind kind, ptrdiff_t stride, int64_t n, im_format fmt,
+                   void* out);
+  /* out[i] = v[i] where it is a float, else v[i] * 2**-frac, ties to even */
+  void (*read_real)(const void* v, im_source_kind kind, ptrdiff_t stride, int64_t n, int frac,
+                    double* out);
   /* out[i] = requantize(s[i], frac_in, fmt) */
   void (*requantize)(const void* s, im_elem elem, int64_t n, int frac_in, im_format fmt, void* out);
+  /* w[i] = enter(w[i] + R(-g[i] * 2**-k)); w in fmt */
+  void (*update)(void* w, const void* g, im_elem elem, int64_t n, int k, im_format fmt);
+  /* w[i] = enter(w[i] + R(step[i])), step finite */
+  void (*update_by_real)(void* w, const double* step, int64_t n, im_format fmt);
+  /* v[i] = v[i] * 2**e, rounded once */
+  void (*scale)(double* v, int64_t n, int e);
+  /* whether no element is NaN or infinite */
+  bool (*all_finite)(const double* v, int64_t n);
+
+  /* Networks: net/loops_tpl.h; z, a, y in the layer's activation format, e and d in its deltas' */
+
+  /* out = f(z) */
+  void (*activate)(const im_layer* layer, const void* z, int64_t n, void* out);
+  /* d = requantize(f'(z) * e) */
+  void (*gate)(const im_layer* layer, const void* z, const void* e, int64_t n, void* d);
+  /* d = requantize(f'(z) * (a - y)), doubled unless half_loss */
+  void (*loss_gradient)(const im_layer* layer, const void* z, const void* a, const void* y,
+                        int64_t n, bool half_loss, void* d);
+  /* sum (a - y)**2 * 2**-frac, correctly rounded */
+  double (*loss)(const void* a, const void* y, im_elem elem, int64_t n, int frac);
+  /* the number of the n rows whose first arg-max is the same in a and y; kind F64, I32, I64 */
+  int32_t (*count_right)(const void* a, const void* y, im_source_kind kind, int64_t n,
+                         int64_t width);
+  /* out = f(z), and d = f'(z) * e, in float64 */
+  void (*activate_float)(const im_layer* layer, const double* z, int64_t n, double* out);
+  void (*gate_float)(const im_layer* layer, const double* z, const double* e, int64_t n, double* d);
+  /* out (m, n), C order = a (m, k) @ b (k, n) + bias: float sums of products */
+  void (*float_product)(im_real_matrix a, im_real_matrix b, int64_t m, int64_t n, int64_t k,
+                        const double* bias, double* out);
 
   /* Products: gemm/pack_tpl.h, gemm/sink_tpl.h */
 

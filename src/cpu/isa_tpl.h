@@ -13,15 +13,28 @@
 #include "../arith/loops_tpl.h"
 #include "../gemm/pack_tpl.h"
 #include "../gemm/sink_tpl.h"
+#include "../net/loops_tpl.h"
 
 const im_loops IM_LOOPS_NAME = {
     .quantize = quantize,
-    .dequantize = dequantize,
+    .read_real = read_real,
     .requantize = requantize,
     .pack = pack,
     .sink_i64 = sink_i64,
     .sink_i128 = sink_i128,
     .sink_wide = sink_wide,
+    .update = update,
+    .update_by_real = update_by_real,
+    .scale = scale,
+    .all_finite = all_finite,
+    .activate = activate,
+    .gate = gate,
+    .loss_gradient = loss_gradient,
+    .loss = loss,
+    .count_right = count_right,
+    .activate_float = activate_float,
+    .gate_float = gate_float,
+    .float_product = float_product,
 };
 
 #undef IM_LOOPS_NAME

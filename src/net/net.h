@@ -1,7 +1,7 @@
 /* A network at work: what its pieces hand each other.
  *
+ *   loops_tpl.h  every loop over elements, and the float sum of products (isa->loops)
  *   source.c  rows of inputs and targets, as raw integers and as float64
- *   floats.c  the float sum of products
  *   layer.c   each layer's forward pass beside its backward pass, fixed and float
  *   loss.c    the loss, its gradient, and whether a sample is right
  *   update.c  gradients stored, and weights updated
@@ -56,17 +56,8 @@ static inline im_matrix im_transposed(im_matrix x) {
 }
 
 /* source.c: rows[0 .. n) of the source, into raw (unless NULL) and float64 (unless NULL). */
-void im_read_source(im_source source, const int64_t* rows, int64_t n, int64_t columns,
-                    im_format fmt, void* raw, double* real);
-
-/* floats.c: strides in elements. out (m, n) C order = a (m, k) @ b (k, n) + bias. */
-typedef struct {
-  const double* data;
-  ptrdiff_t row_stride, col_stride;
-} im_real_matrix;
-void im_float_product(im_real_matrix a, im_real_matrix b, int64_t m, int64_t n, int64_t k,
-                      const double* bias, double* out);
-bool im_all_finite(const double* v, int64_t n);
+void im_read_source(const im_isa* isa, im_source source, const int64_t* rows, int64_t n,
+                    int64_t columns, im_format fmt, void* raw, double* real);
 
 /* layer.c: one layer l = 1 .. depth for n rows. The backward pass leaves D of layer l, from its
  * E (layer l < depth; from D of layer l + 1) or from the loss (loss.c). */
@@ -74,8 +65,6 @@ im_status im_layer_forward(im_work* work, int l, int64_t n);
 im_status im_layer_backward(im_work* work, int l, int64_t n);
 im_status im_layer_forward_float(im_work* work, int l, int64_t n);
 im_status im_layer_backward_float(im_work* work, int l, int64_t n);
-/* How many bits f' takes off at pre-activation z, that is f' = 2**-shift, or -1 for f' = 0. */
-int im_derivative_shift(const im_layer* layer, bool negative, bool zero);
 
 /* loss.c: what is reported, from the forward pass; D of the last layer, for the backward one. */
 double im_loss(const im_work* work, int64_t n);

@@ -1,36 +1,28 @@
 /* Rows of inputs and targets enter their formats. */
 #include "net.h"
 
-static double real_at(im_source_kind kind, const void* p, int frac) {
-  switch (kind) {
-    case IM_SOURCE_F32: return *(const float*)p;
-    case IM_SOURCE_F64: return *(const double*)p;
-    case IM_SOURCE_I32: return (double)*(const int32_t*)p * im_power_of_two(-frac);
-    case IM_SOURCE_I64: break;
+/* Raw rows are of the format's own type. */
+static void copy_row(const char* row, ptrdiff_t stride, size_t size, int64_t columns, char* out) {
+  if (stride == (ptrdiff_t)size) {
+    memcpy(out, row, (size_t)columns * size);
+    return;
   }
-  return (double)*(const int64_t*)p * im_power_of_two(-frac);
+  for (int64_t j = 0; j < columns; j++) memcpy(out + (size_t)j * size, row + j * stride, size);
 }
 
-void im_read_source(im_source source, const int64_t* rows, int64_t n, int64_t columns,
-                    im_format fmt, void* raw, double* real) {
-  im_elem elem = im_elem_of(fmt);
+void im_read_source(const im_isa* isa, im_source source, const int64_t* rows, int64_t n,
+                    int64_t columns, im_format fmt, void* raw, double* real) {
   bool is_raw = source.kind == IM_SOURCE_I32 || source.kind == IM_SOURCE_I64;
-  ptrdiff_t size = (ptrdiff_t)im_elem_size(elem);
+  size_t size = im_elem_size(im_elem_of(fmt));
   for (int64_t i = 0; i < n; i++) {
     const char* row = (const char*)source.data + rows[i] * source.row_stride;
+    char* to = raw ? (char*)raw + (size_t)(i * columns) * size : NULL;
     if (real)
-      for (int64_t j = 0; j < columns; j++)
-        real[i * columns + j] = real_at(source.kind, row + j * source.col_stride, fmt.frac);
-    if (!raw) continue;
-    if (is_raw && source.col_stride == size) { /* raw rows are of the format's own type */
-      memcpy((char*)raw + i * columns * size, row, (size_t)(columns * size));
-      continue;
-    }
-    for (int64_t j = 0; j < columns; j++) {
-      const void* p = row + j * source.col_stride;
-      int64_t v =
-          is_raw ? im_load(p, elem, 0) : im_quantize_double(real_at(source.kind, p, 0), fmt);
-      im_store(raw, elem, i * columns + j, v);
-    }
+      isa->loops->read_real(row, source.kind, source.col_stride, columns, fmt.frac,
+                            real + i * columns);
+    if (to && is_raw)
+      copy_row(row, source.col_stride, size, columns, to);
+    else if (to)
+      isa->loops->quantize(row, source.kind, source.col_stride, columns, fmt, to);
   }
 }

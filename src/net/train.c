@@ -95,13 +95,13 @@ static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, in
 static void read_inputs(im_work* work, im_source x, int64_t n) {
   const im_net* net = work->net;
   im_tensors* inputs = &work->layers[0];
-  im_read_source(x, work->rows, n, net->layers[0].n_in, net->input, inputs->A,
+  im_read_source(work->isa, x, work->rows, n, net->layers[0].n_in, net->input, inputs->A,
                  net->forward_float ? inputs->Af : NULL);
 }
 
 static void read_targets(im_work* work, im_source y, int64_t n) {
   const im_net* net = work->net;
-  im_read_source(y, work->rows, n, net->layers[net->depth - 1].n_out,
+  im_read_source(work->isa, y, work->rows, n, net->layers[net->depth - 1].n_out,
                  im_activation_format(net, net->depth), work->Y, work->Yf);
 }
 
@@ -128,8 +128,8 @@ static void cross_over(im_work* work, int64_t n) {
       im_dequantize(work->isa, here->A, im_elem_of(fmt), count, fmt.frac, here->Af);
       if (l) im_dequantize(work->isa, here->Z, im_elem_of(fmt), count, fmt.frac, here->Zf);
     } else if (l) { /* A_0 entered its format when it was read */
-      im_quantize(work->isa, here->Af, count, fmt, here->A);
-      im_quantize(work->isa, here->Zf, count, fmt, here->Z);
+      im_quantize(work->isa, here->Af, IM_SOURCE_F64, count, fmt, here->A);
+      im_quantize(work->isa, here->Zf, IM_SOURCE_F64, count, fmt, here->Z);
     }
   }
 }

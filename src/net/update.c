@@ -62,28 +62,24 @@ im_status im_float_gradient(im_work* work, int l, int64_t n, int average_shift) 
   im_real_matrix d = {here->Df, 1, layer->n_out};
   im_real_matrix a = {work->layers[l - 1].Af, layer->n_in, 1};
   im_real_matrix ones_f = {&real_one, 0, 0};
-  im_float_product(d, a, layer->n_out, layer->n_in, n, NULL, here->gW);
-  for (int64_t i = 0; i < count; i++) here->gW[i] = im_scale(here->gW[i], -average_shift);
+  work->isa->loops->float_product(d, a, layer->n_out, layer->n_in, n, NULL, here->gW);
+  work->isa->loops->scale(here->gW, count, -average_shift);
   if (here->gb) {
-    im_float_product(d, ones_f, layer->n_out, 1, n, NULL, here->gb);
-    for (int64_t i = 0; i < layer->n_out; i++) here->gb[i] = im_scale(here->gb[i], -average_shift);
+    work->isa->loops->float_product(d, ones_f, layer->n_out, 1, n, NULL, here->gb);
+    work->isa->loops->scale(here->gb, layer->n_out, -average_shift);
   }
-  bool finite =
-      im_all_finite(here->gW, count) && (!here->gb || im_all_finite(here->gb, layer->n_out));
+  bool finite = work->isa->loops->all_finite(here->gW, count) &&
+                (!here->gb || work->isa->loops->all_finite(here->gb, layer->n_out));
   return finite ? IM_OK : IM_NOT_FINITE;
 }
 
 /* Fixed backward pass, fixed update ------------------------------------------------------- */
 
 /* w = enter(w + R(-g)) of a stored gradient. */
-static void update_by_stored(void* w, const void* g, int64_t count, im_layer const* layer,
-                             int lr_shift) {
-  im_elem w_elem = im_elem_of(layer->weight), g_elem = im_elem_of(layer->gradient);
+static void update_by_stored(const im_isa* isa, void* w, const void* g, int64_t count,
+                             im_layer const* layer, int lr_shift) {
   int k = layer->gradient.frac + lr_shift - layer->weight.frac;
-  for (int64_t i = 0; i < count; i++) {
-    im_wide gradient = im_wide_of(im_load(g, g_elem, i));
-    im_store(w, w_elem, i, im_update_wide(im_load(w, w_elem, i), gradient, k, layer->weight));
-  }
+  isa->loops->update(w, g, im_elem_of(layer->gradient), count, k, layer->weight);
 }
 
 static im_status update_fixed(im_work* work, int l, int64_t n, int lr_shift, int average_shift) {
@@ -95,21 +91,20 @@ static im_status update_fixed(im_work* work, int l, int64_t n, int lr_shift, int
   }
   im_status status = im_store_gradient(work, l, n, average_shift, here->gW_raw, here->gb_raw);
   if (status != IM_OK) return status;
-  update_by_stored(layer->W, here->gW_raw, layer->n_out * layer->n_in, layer, lr_shift);
-  if (layer->b) update_by_stored(layer->b, here->gb_raw, layer->n_out, layer, lr_shift);
+  update_by_stored(work->isa, layer->W, here->gW_raw, layer->n_out * layer->n_in, layer, lr_shift);
+  if (layer->b) update_by_stored(work->isa, layer->b, here->gb_raw, layer->n_out, layer, lr_shift);
   return IM_OK;
 }
 
 /* A float step ---------------------------------------------------------------------------- */
 
-/* The gradient g becomes the step -g * 2**-lr_shift, and with a master the new master. */
-static bool prepare(double* g, const double* master, int64_t count, int lr_shift) {
-  for (int64_t i = 0; i < count; i++) {
-    g[i] = im_scale(-g[i], -lr_shift);
-    if (!isfinite(g[i])) return false;
-    if (master) g[i] = master[i] + g[i];
-  }
-  return im_all_finite(g, count);
+/* The gradient g becomes the step -g * 2**-lr_shift, and with a master, which is finite, the new
+ * master. False where either is not finite. */
+static bool prepare(const im_isa* isa, double* g, const double* master, int64_t count,
+                    int lr_shift) {
+  isa->loops->scale(g, count, -lr_shift);
+  for (int64_t i = 0; i < count; i++) g[i] = master ? master[i] - g[i] : -g[i];
+  return isa->loops->all_finite(g, count);
 }
 
 /* What was prepared becomes the parameter: the master and its raw twin, or the raw one. */
@@ -117,15 +112,10 @@ static void commit(const im_isa* isa, const double* prepared, double* master, vo
                    int64_t count, im_format fmt) {
   if (master) {
     memcpy(master, prepared, (size_t)count * sizeof(double));
-    if (raw) im_quantize(isa, master, count, fmt, raw);
+    if (raw) im_quantize(isa, master, IM_SOURCE_F64, count, fmt, raw);
     return;
   }
-  im_elem elem = im_elem_of(fmt);
-  for (int64_t i = 0; i < count; i++) {
-    im_wide step = im_round_double(prepared[i], fmt);
-    im_wide sum = im_wide_add(im_wide_of(im_load(raw, elem, i)), step);
-    im_store(raw, elem, i, im_enter_wide(sum, fmt.bits, fmt.overflow));
-  }
+  isa->loops->update_by_real(raw, prepared, count, fmt);
 }
 
 /* All layers are prepared before the first is committed: a step that diverges changes nothing. */
@@ -136,8 +126,8 @@ static im_status update_by_float_step(im_work* work, int64_t n, int lr_shift, in
     im_tensors* here = &work->layers[l];
     im_status status = im_float_gradient(work, l, n, average_shift);
     if (status != IM_OK) return status;
-    if (!prepare(here->gW, layer->master_W, layer->n_out * layer->n_in, lr_shift) ||
-        (here->gb && !prepare(here->gb, layer->master_b, layer->n_out, lr_shift)))
+    if (!prepare(work->isa, here->gW, layer->master_W, layer->n_out * layer->n_in, lr_shift) ||
+        (here->gb && !prepare(work->isa, here->gb, layer->master_b, layer->n_out, lr_shift)))
       return IM_NOT_FINITE;
   }
   for (int l = 1; l <= net->depth; l++) {

@@ -121,8 +121,8 @@ def requantize(s: Array, frac_in: int | Array, fmt: QFormat) -> Array:
 
 
 def quantize(v: Array, fmt: QFormat) -> Array:
-    """Return the raw values of `fmt` to which the finite float64 `v` round, in its shape."""
-    return enter(round_real(np.atleast_1d(v), fmt), fmt).reshape(v.shape)
+    """Return the raw values of `fmt` to which the finite floats `v` round, in its shape."""
+    return enter(round_real(np.atleast_1d(v).astype(np.float64), fmt), fmt).reshape(v.shape)
 
 
 def dequantize(raw: Array, fmt: QFormat) -> Array:
@@ -155,7 +155,7 @@ def scale(v: Array, e: int) -> Array:
 
 def to_raw(source: Array, fmt: QFormat) -> Array:
     """Return floats quantized into `fmt`; raw values of `fmt` stay what they are."""
-    return quantize(source.astype(np.float64), fmt) if source.dtype.kind == "f" else source
+    return quantize(source, fmt) if source.dtype.kind == "f" else source
 
 
 def to_real(source: Array, fmt: QFormat) -> Array:
