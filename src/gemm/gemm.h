@@ -28,7 +28,19 @@ typedef struct {
   im_sum sum;
 } im_layout;
 
-extern const im_layout im_layouts[];
+static const im_layout im_layouts[] = {
+    [IM_SCHEME_I8] = {4, 1, 4, 8192, IM_SUM_I64},
+    [IM_SCHEME_I16] = {2, 1, 4, 0, IM_SUM_I64},
+    [IM_SCHEME_I16SPLIT] = {2, 1, 4, 0, IM_SUM_I64},
+    [IM_SCHEME_I16ANY] = {4, 3, 4, 128, IM_SUM_I64},
+    [IM_SCHEME_I24] = {2, 3, 4, 0, IM_SUM_I64},
+    [IM_SCHEME_F64] = {1, 1, 8, 0, IM_SUM_I64},
+    [IM_SCHEME_I32] = {1, 1, 8, 0, IM_SUM_I64},
+    [IM_SCHEME_I32ANY] = {2, 2, 8, 0, IM_SUM_I128},
+    [IM_SCHEME_I64] = {1, 1, 8, 0, IM_SUM_I64},
+    [IM_SCHEME_I128] = {1, 1, 8, 0, IM_SUM_I128},
+    [IM_SCHEME_WIDE] = {1, 1, 8, 0, IM_SUM_WIDE},
+};
 
 static inline int64_t im_groups(im_scheme scheme, int64_t k) {
   int steps = im_layouts[scheme].steps;
@@ -36,7 +48,12 @@ static inline int64_t im_groups(im_scheme scheme, int64_t k) {
 }
 
 /* Bytes of a lane in panels of k steps. */
-size_t im_lane_size(im_scheme scheme, bool of_a, int64_t k);
+static inline size_t im_lane_size(im_scheme scheme, bool of_a, int64_t k) {
+  im_layout layout = im_layouts[scheme];
+  int64_t size = im_groups(scheme, k) * layout.words * layout.word_size;
+  if (layout.head_steps && !of_a) size += 4 * ((k + layout.head_steps - 1) / layout.head_steps);
+  return (size_t)size;
+}
 
 /* Kernels -------------------------------------------------------------------------------- */
 

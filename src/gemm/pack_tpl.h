@@ -50,8 +50,13 @@ static inline void transpose_8x8(const char* from, ptrdiff_t lane_stride, int32_
       to[step * width + lane] =                      \
           *(const T*)(from.data + lane * from.lane_stride + step * from.step_stride);
 
-static inline void gather_i32(im_strided from, int lanes, int steps, int width, int32_t* to) {
+IM_INLINE void gather_i32(im_strided from, int lanes, int steps, int width, int32_t* to) {
   if (lanes < width || steps < CHUNK) memset(to, 0, (size_t)(CHUNK * width) * sizeof *to);
+  if (from.lane_stride == (ptrdiff_t)sizeof *to && lanes == width) { /* a size that is known */
+    for (int step = 0; step < steps; step++)
+      memcpy(to + step * width, from.data + step * from.step_stride, (size_t)width * sizeof *to);
+    return;
+  }
   if (from.lane_stride == (ptrdiff_t)sizeof *to) {
     for (int step = 0; step < steps; step++)
       memcpy(to + step * width, from.data + step * from.step_stride, (size_t)lanes * sizeof *to);
@@ -71,21 +76,21 @@ static inline void gather_i32(im_strided from, int lanes, int steps, int width, 
   GATHER_EACH(int32_t, 0, 0)
 }
 
-static inline void gather_i64(im_strided from, int lanes, int steps, int width, int64_t* to) {
+IM_INLINE void gather_i64(im_strided from, int lanes, int steps, int width, int64_t* to) {
   if (lanes < width || steps < CHUNK) memset(to, 0, (size_t)(CHUNK * width) * sizeof *to);
   GATHER_EACH(int64_t, 0, 0)
 }
 
 #undef GATHER_EACH
 
-#define DEFINE_RANGE_OF(NAME, T)                            \
-  static inline im_range NAME(const T* values, int count) { \
-    T low = 0, high = 0;                                    \
-    for (int i = 0; i < count; i++) {                       \
-      low = values[i] < low ? values[i] : low;              \
-      high = values[i] > high ? values[i] : high;           \
-    }                                                       \
-    return (im_range){low, high};                           \
+#define DEFINE_RANGE_OF(NAME, T)                        \
+  IM_INLINE im_range NAME(const T* values, int count) { \
+    T low = 0, high = 0;                                \
+    for (int i = 0; i < count; i++) {                   \
+      low = values[i] < low ? values[i] : low;          \
+      high = values[i] > high ? values[i] : high;       \
+    }                                                   \
+    return (im_range){low, high};                       \
   }
 DEFINE_RANGE_OF(range_of_i32, int32_t)
 DEFINE_RANGE_OF(range_of_i64, int64_t)
@@ -104,34 +109,42 @@ static inline uint32_t quad_of(int32_t v0, int32_t v1, int32_t v2, int32_t v3) {
 /* Signed bytes to unsigned ones, each with 128 added, where they are of a. */
 static inline uint32_t offset_of(bool of_a) { return of_a ? 0x80808080u : 0; }
 
-static inline void cut_i8(const int32_t* v, int width, bool of_a, uint32_t* to, int32_t* head) {
-  for (int step = 0; step < CHUNK; step += 4, v += 4 * width, to += width) {
+/* Of b, the head takes -128 times the sum of what will be multiplied by a's offset. */
+IM_INLINE void cut_i8(const int32_t* restrict v, int width, bool of_a, uint32_t* restrict to,
+                      int32_t* restrict head) {
+  for (int step = 0; step < CHUNK; step += 4)
     for (int i = 0; i < width; i++) {
-      int32_t v0 = v[i], v1 = v[width + i], v2 = v[2 * width + i], v3 = v[3 * width + i];
-      to[i] = quad_of(v0, v1, v2, v3) ^ offset_of(of_a);
-      if (!of_a) head[i] -= 128 * (v0 + v1 + v2 + v3);
+      const int32_t* at = v + step * width + i;
+      to[step / 4 * width + i] =
+          quad_of(at[0], at[width], at[2 * width], at[3 * width]) ^ offset_of(of_a);
     }
-  }
+  if (!of_a)
+    for (int step = 0; step < CHUNK; step++)
+      for (int i = 0; i < width; i++) head[i] -= 128 * v[step * width + i];
 }
 
-static inline void cut_i16(const int32_t* v, int width, uint32_t* to) {
+IM_INLINE void cut_i16(const int32_t* restrict v, int width, uint32_t* restrict to) {
   for (int step = 0; step < CHUNK; step += 2, v += 2 * width, to += width)
     for (int i = 0; i < width; i++) to[i] = pair_of(v[i], v[width + i]);
 }
 
-static inline void cut_i16any(const int32_t* v, int width, bool of_a, uint32_t* to, int32_t* head) {
+IM_INLINE void cut_i16any(const int32_t* restrict v, int width, bool of_a, uint32_t* restrict to,
+                          int32_t* restrict head) {
   for (int step = 0; step < CHUNK; step += 4, v += 4 * width, to += 3 * width) {
-    for (int i = 0; i < width; i++) {
-      int32_t v0 = v[i], v1 = v[width + i], v2 = v[2 * width + i], v3 = v[3 * width + i];
-      to[i] = pair_of(v0, v1);
-      to[width + i] = pair_of(v2, v3);
-      to[2 * width + i] = quad_of(v0 >> 8, v1 >> 8, v2 >> 8, v3 >> 8) ^ offset_of(of_a);
-      if (!of_a) head[i] -= 128 * ((v0 >> 8) + (v1 >> 8) + (v2 >> 8) + (v3 >> 8));
-    }
+    for (int i = 0; i < width; i++) to[i] = pair_of(v[i], v[width + i]);
+    for (int i = 0; i < width; i++) to[width + i] = pair_of(v[2 * width + i], v[3 * width + i]);
+    for (int i = 0; i < width; i++)
+      to[2 * width + i] =
+          quad_of(v[i] >> 8, v[width + i] >> 8, v[2 * width + i] >> 8, v[3 * width + i] >> 8) ^
+          offset_of(of_a);
+    if (!of_a)
+      for (int i = 0; i < width; i++)
+        head[i] -= 128 * ((v[i] >> 8) + (v[width + i] >> 8) + (v[2 * width + i] >> 8) +
+                          (v[3 * width + i] >> 8));
   }
 }
 
-static inline void cut_i24(const int32_t* v, int width, uint32_t* to) {
+IM_INLINE void cut_i24(const int32_t* restrict v, int width, uint32_t* restrict to) {
   for (int step = 0; step < CHUNK; step += 2, v += 2 * width, to += 3 * width) {
     for (int i = 0; i < width; i++) {
       int32_t high0 = (v[i] + 2048) >> 12, high1 = (v[width + i] + 2048) >> 12;
@@ -143,7 +156,7 @@ static inline void cut_i24(const int32_t* v, int width, uint32_t* to) {
   }
 }
 
-static inline void cut_i32any(const int32_t* v, int width, uint64_t* to) {
+IM_INLINE void cut_i32any(const int32_t* restrict v, int width, uint64_t* restrict to) {
   for (int step = 0; step < CHUNK; step += 2, v += 2 * width, to += 2 * width) {
     for (int i = 0; i < width; i++) {
       int32_t v0 = v[i], v1 = v[width + i];
@@ -155,8 +168,8 @@ static inline void cut_i32any(const int32_t* v, int width, uint64_t* to) {
 }
 
 /* One chunk of int32 for the schemes that hold no more; `width` is a constant where inlined. */
-static inline void cut_i32(im_scheme scheme, bool of_a, const int32_t* v, int width, void* to,
-                           int32_t* head) {
+IM_INLINE void cut_i32(im_scheme scheme, bool of_a, const int32_t* restrict v, int width, void* to,
+                       int32_t* restrict head) {
   switch (scheme) {
     case IM_SCHEME_I8: cut_i8(v, width, of_a, to, head); return;
     case IM_SCHEME_I16:
@@ -177,7 +190,7 @@ static inline void cut_i32(im_scheme scheme, bool of_a, const int32_t* v, int wi
 }
 
 /* The same for a chunk of int64: false where the scheme wants int32. */
-static inline bool cut_i64(im_scheme scheme, const int64_t* v, int width, void* to) {
+IM_INLINE bool cut_i64(im_scheme scheme, const int64_t* restrict v, int width, void* to) {
   switch (scheme) {
     case IM_SCHEME_F64:
       for (int i = 0; i < CHUNK * width; i++) ((double*)to)[i] = (double)v[i];
@@ -189,74 +202,82 @@ static inline bool cut_i64(im_scheme scheme, const int64_t* v, int width, void* 
   }
 }
 
-/* Panels -----------------------------------------------------------------------------------------
- */
+/* Panels ----------------------------------------------------------------------------------- */
 
-/* One panel, and the range of its values. */
-static inline im_range pack_panel(im_scheme scheme, bool of_a, im_strided from, int lanes,
-                                  int64_t k, int width, char* to) {
+/* Steps step .. step + CHUNK of one panel, and the range of their values. `panel` begins it. */
+IM_INLINE im_range pack_chunk(im_scheme scheme, bool of_a, im_strided from, int lanes, int64_t step,
+                              int64_t k, int width, char* panel) {
   im_layout layout = im_layouts[scheme];
-  size_t group = (size_t)(layout.words * layout.word_size * width);
-  im_chunk chunk, cut;
-  im_range seen = {0, 0};
+  int steps = k - step < CHUNK ? (int)(k - step) : CHUNK;
+  char* to = panel + (size_t)width * im_lane_size(scheme, of_a, step);
   int32_t* head = NULL;
-  for (int64_t step = 0; step < k || step == 0; step += CHUNK) {
-    if (!of_a && layout.head_steps && step % layout.head_steps == 0) {
-      head = (int32_t*)to;
+  if (layout.head_steps && !of_a) {
+    int64_t block = step / layout.head_steps;
+    head =
+        (int32_t*)(panel + (size_t)width * im_lane_size(scheme, of_a, block * layout.head_steps));
+    if (step % layout.head_steps == 0) {
       memset(head, 0, (size_t)width * sizeof *head);
       to += (size_t)width * sizeof *head;
     }
-    int steps = k - step < CHUNK ? (int)(k - step) : CHUNK;
-    size_t size = (size_t)im_groups(scheme, steps) * group;
-    /* The last chunk may hold fewer groups than are cut. */
-    void* here = steps < CHUNK ? (void*)&cut : to;
-    im_strided rest = from;
-    rest.data += step * from.step_stride;
-    im_range range;
-    if (from.elem == IM_I32) {
-      gather_i32(rest, lanes, steps, width, chunk.i32);
-      range = range_of_i32(chunk.i32, CHUNK * width);
-      cut_i32(scheme, of_a, chunk.i32, width, here, head);
-    } else {
-      gather_i64(rest, lanes, steps, width, chunk.i64);
-      range = range_of_i64(chunk.i64, CHUNK * width);
-      if (!cut_i64(scheme, chunk.i64, width, here)) {
-        for (int i = 0; i < CHUNK * width; i++) chunk.i32[i] = (int32_t)chunk.i64[i];
-        cut_i32(scheme, of_a, chunk.i32, width, here, head);
-      }
-    }
-    if (here != to) memcpy(to, &cut, size);
-    to += size;
-    seen = im_union(seen, range);
   }
-  return seen;
+  /* The last chunk may hold fewer groups than are cut. */
+  im_chunk chunk, cut;
+  void* here = steps < CHUNK ? (void*)&cut : to;
+  im_range range;
+  from.data += step * from.step_stride;
+  if (from.elem == IM_I32) {
+    gather_i32(from, lanes, steps, width, chunk.i32);
+    range = range_of_i32(chunk.i32, CHUNK * width);
+    cut_i32(scheme, of_a, chunk.i32, width, here, head);
+  } else {
+    gather_i64(from, lanes, steps, width, chunk.i64);
+    range = range_of_i64(chunk.i64, CHUNK * width);
+    if (!cut_i64(scheme, chunk.i64, width, here)) {
+      for (int i = 0; i < CHUNK * width; i++) chunk.i32[i] = (int32_t)chunk.i64[i];
+      cut_i32(scheme, of_a, chunk.i32, width, here, head);
+    }
+  }
+  if (steps < CHUNK)
+    memcpy(to, &cut, (size_t)(im_groups(scheme, steps) * layout.words * layout.word_size * width));
+  return range;
 }
 
-/* Panels of up to `width` lanes, a multiple of 4, for all `lanes`, the last one rounded up to a
- * multiple of `unit`; returns the range of all values. */
+/* The same for panels of any width. */
+static im_range pack_at(im_scheme scheme, bool of_a, im_strided from, int64_t lanes, int64_t lane,
+                        int64_t step, int64_t k, int width, int unit, char* panels) {
+  int here = lanes - lane < width ? (int)(lanes - lane) : width;
+  from.data += lane * from.lane_stride;
+  char* panel = panels + (size_t)lane * im_lane_size(scheme, of_a, k);
+#define PACK_CHUNK(WIDTH)                                                   \
+  return of_a ? pack_chunk(scheme, true, from, here, step, k, WIDTH, panel) \
+              : pack_chunk(scheme, false, from, here, step, k, WIDTH, panel)
+  int padded = (here + unit - 1) / unit * unit;
+  switch (padded) { /* for the compiler to know what is constant */
+    case 4: PACK_CHUNK(4);
+    case 8: PACK_CHUNK(8);
+    case 16: PACK_CHUNK(16);
+    case 24: PACK_CHUNK(24);
+    case 32: PACK_CHUNK(32);
+    case 48: PACK_CHUNK(48);
+    default: PACK_CHUNK(padded);
+  }
+#undef PACK_CHUNK
+}
+
+/* Panels of `width` lanes for all `lanes`, the last one rounded up to a multiple of `unit`;
+ * returns the range of all values. Memory is read along its rows. */
 static im_range pack(im_scheme scheme, bool of_a, im_strided from, int64_t lanes, int64_t k,
                      int width, int unit, void* panels) {
   im_range seen = {0, 0};
-  char* to = panels;
-  for (int64_t lane = 0; lane < lanes; lane += width) {
-    int here = lanes - lane < width ? (int)(lanes - lane) : width;
-    int padded = (here + unit - 1) / unit * unit;
-    im_strided rest = from;
-    rest.data += lane * from.lane_stride;
-    im_range range;
-#define PACK_PANEL(WIDTH) pack_panel(scheme, of_a, rest, here, k, WIDTH, to)
-    switch (padded) { /* for the compiler to know the number of lanes */
-      case 4: range = PACK_PANEL(4); break;
-      case 8: range = PACK_PANEL(8); break;
-      case 16: range = PACK_PANEL(16); break;
-      case 24: range = PACK_PANEL(24); break;
-      case 32: range = PACK_PANEL(32); break;
-      case 48: range = PACK_PANEL(48); break;
-      default: range = PACK_PANEL(padded); break;
-    }
-#undef PACK_PANEL
-    seen = im_union(seen, range);
-    to += (size_t)padded * im_lane_size(scheme, of_a, k);
+#define PACK \
+  seen = im_union(seen, pack_at(scheme, of_a, from, lanes, lane, step, k, width, unit, panels))
+  if (from.lane_stride == (ptrdiff_t)im_elem_size(from.elem)) {
+    for (int64_t step = 0; step < k || step == 0; step += CHUNK)
+      for (int64_t lane = 0; lane < lanes; lane += width) PACK;
+  } else {
+    for (int64_t lane = 0; lane < lanes; lane += width)
+      for (int64_t step = 0; step < k || step == 0; step += CHUNK) PACK;
   }
+#undef PACK
   return seen;
 }

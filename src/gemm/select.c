@@ -20,27 +20,6 @@
  */
 #include "gemm.h"
 
-const im_layout im_layouts[] = {
-    [IM_SCHEME_I8] = {4, 1, 4, 8192, IM_SUM_I64},
-    [IM_SCHEME_I16] = {2, 1, 4, 0, IM_SUM_I64},
-    [IM_SCHEME_I16SPLIT] = {2, 1, 4, 0, IM_SUM_I64},
-    [IM_SCHEME_I16ANY] = {4, 3, 4, 128, IM_SUM_I64},
-    [IM_SCHEME_I24] = {2, 3, 4, 0, IM_SUM_I64},
-    [IM_SCHEME_F64] = {1, 1, 8, 0, IM_SUM_I64},
-    [IM_SCHEME_I32] = {1, 1, 8, 0, IM_SUM_I64},
-    [IM_SCHEME_I32ANY] = {2, 2, 8, 0, IM_SUM_I128},
-    [IM_SCHEME_I64] = {1, 1, 8, 0, IM_SUM_I64},
-    [IM_SCHEME_I128] = {1, 1, 8, 0, IM_SUM_I128},
-    [IM_SCHEME_WIDE] = {1, 1, 8, 0, IM_SUM_WIDE},
-};
-
-size_t im_lane_size(im_scheme scheme, bool of_a, int64_t k) {
-  im_layout layout = im_layouts[scheme];
-  int64_t size = im_groups(scheme, k) * layout.words * layout.word_size;
-  if (layout.head_steps && !of_a) size += 4 * (k > 0 ? (k - 1) / layout.head_steps + 1 : 1);
-  return (size_t)size;
-}
-
 /* Bounds ------------------------------------------------------------------------------------- */
 
 static uint64_t magnitude(int64_t v) { return v < 0 ? 0 - (uint64_t)v : (uint64_t)v; }
