@@ -4,6 +4,7 @@ The arithmetic is stated in docs/numerics.md; `arithmetic_version` names its ver
 """
 
 from ._config import show_config
+from ._threads import get_num_threads, set_num_threads
 from ._version import __version__, arithmetic_version
 from .nn import (
     MLP,
@@ -36,6 +37,7 @@ __all__ = [
     "__version__",
     "arithmetic_version",
     "dequantize",
+    "get_num_threads",
     "leaky_relu",
     "linear",
     "matmul",
@@ -43,6 +45,7 @@ __all__ = [
     "quantize",
     "relu",
     "requantize",
+    "set_num_threads",
     "show_config",
     "uniform",
 ]
