@@ -3,25 +3,31 @@
 The arithmetic is stated in docs/numerics.md; `arithmetic_version` names its version.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ._config import show_config
+from ._threads import get_num_threads, set_num_threads
 from ._version import __version__, arithmetic_version
-from .nn import (
-    MLP,
-    Activation,
-    Gradient,
-    History,
-    Initialisation,
-    LayerFormats,
-    Parts,
-    Step,
-    leaky_relu,
-    linear,
-    normal,
-    relu,
-    uniform,
-)
 from .ops import dequantize, matmul, quantize, requantize
 from .qformat import QFormat
+
+if TYPE_CHECKING:
+    from .nn import (
+        MLP,
+        Activation,
+        Gradient,
+        History,
+        Initialisation,
+        LayerFormats,
+        Parts,
+        Step,
+        leaky_relu,
+        linear,
+        normal,
+        relu,
+        uniform,
+    )
 
 __all__ = [
     "MLP",
@@ -36,6 +42,7 @@ __all__ = [
     "__version__",
     "arithmetic_version",
     "dequantize",
+    "get_num_threads",
     "leaky_relu",
     "linear",
     "matmul",
@@ -43,6 +50,21 @@ __all__ = [
     "quantize",
     "relu",
     "requantize",
+    "set_num_threads",
     "show_config",
     "uniform",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the networks at their first use: most of the time of an import is theirs."""
+    if name not in ("nn", *__all__):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    nn = import_module(f"{__name__}.nn")
+    globals().update((public, getattr(nn, public)) for public in nn.__all__)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    """Return the names of the module, with those that are yet to be imported."""
+    return sorted({*globals(), *__all__})

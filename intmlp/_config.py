@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -19,8 +19,8 @@ def show_config() -> dict[str, str]:
     -------
     dict of str to str
         ``version``, ``arithmetic_version``, ``backend`` (the one that serves), ``backends``
-        (all that could), ``build`` (compiler of the core), ``cpu``, ``platform``,
-        ``python``, ``numpy`` and ``path``.
+        (all that could), ``threads`` (how many a call may use), ``build`` (compiler of the
+        core), ``cpu``, ``platform``, ``python``, ``numpy`` and ``path``.
 
     Examples
     --------
@@ -33,20 +33,21 @@ def show_config() -> dict[str, str]:
         "arithmetic_version": str(arithmetic_version),
         "backend": _backend.active_name(),
         "backends": " ".join(_backend.available()),
+        "threads": str(_backend.active().threads()),
         "build": " ".join(_backend.active().build_info().values()),
         "cpu": _processor(),
         "platform": platform.platform(),
         "python": sys.version.split()[0],
         "numpy": np.__version__,
-        "path": str(Path(__file__).parent),
+        "path": os.path.dirname(__file__),
     }
 
 
 def _processor() -> str:
     """Return the processor's name as the operating system gives it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as cpuinfo:
+            for line in cpuinfo:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

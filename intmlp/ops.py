@@ -1,4 +1,8 @@
-"""Single operations on raw arrays: checked entry points to the backend."""
+"""Single operations on raw arrays: checked entry points to the backend.
+
+Each first offers its arguments to the compiled core, which computes where they are plain: then
+there is nothing to check or convert, and a small call is not made slow by looking for it.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +51,8 @@ def quantize(v: ArrayLike, fmt: QFormat, *, stream: None = None) -> Raw:
     >>> intmlp.quantize([0.5, -0.3, 9.0], intmlp.QFormat(8, 4))
     array([  8,  -5, 127], dtype=int32)
     """
+    if stream is None and (out := _backend.active().plain_quantize(v, fmt)) is not None:
+        return out
     instance("fmt", fmt, QFormat)
     _no_stream(stream)
     values = np.asarray(v)
@@ -89,6 +95,8 @@ def dequantize(raw: ArrayLike, fmt: QFormat) -> NDArray[np.float64]:
     >>> intmlp.dequantize([8, -5, 127], intmlp.QFormat(8, 4))
     array([ 0.5   , -0.3125,  7.9375])
     """
+    if (out := _backend.active().plain_dequantize(raw, fmt)) is not None:
+        return out
     instance("fmt", fmt, QFormat)
     values = integers("raw", raw)
     within("raw", values, fmt)
@@ -130,6 +138,8 @@ def requantize(s: ArrayLike, frac_in: int, fmt: QFormat, *, stream: None = None)
     >>> intmlp.requantize([100, -24, 24], 6, intmlp.QFormat(8, 2, "floor"))
     array([ 6, -2,  1], dtype=int32)
     """
+    if stream is None and (out := _backend.active().plain_requantize(s, frac_in, fmt)) is not None:
+        return out
     instance("fmt", fmt, QFormat)
     _no_stream(stream)
     values = _contiguous(integers("s", s))
@@ -188,6 +198,10 @@ def matmul(
     array([[4],
            [6]], dtype=int32)
     """
+    if stream is None:
+        out = _backend.active().plain_matmul(a, b, frac_in, fmt, bias, bias_frac)
+        if out is not None:
+            return out
     instance("fmt", fmt, QFormat)
     _no_stream(stream)
     left, right = integers("a", a), integers("b", b)

@@ -52,6 +52,14 @@ const char* im_isa_name(const im_isa* isa);
 const char* im_isa_kernel(const im_isa* isa, int index);
 bool im_isa_kernel_usable(const im_isa* isa, int index);
 
+/* Threads ------------------------------------------------------------------------------------- */
+
+/* How many threads a call may use: a number of the process, 1..1024, and for calls from the
+ * calling thread a limit below it, 0 for none. Results do not depend on it. */
+void im_set_threads(int n);
+void im_limit_threads(int n);
+int im_threads(void);
+
 /* Arrays of any length, contiguous --------------------------------------------------------- */
 
 /* out[i] = quantize(v[i]); v finite, float32 or float64; out of fmt's element type. */
@@ -121,6 +129,9 @@ typedef struct {
   ptrdiff_t row_stride, col_stride; /* bytes */
   im_source_kind kind;              /* raw integers are of the format that they enter */
 } im_source;
+
+/* Whether every entry of rows x columns is a finite float, or a raw integer that lies in fmt. */
+bool im_source_is_valid(im_source x, int64_t rows, int64_t columns, im_format fmt);
 
 /* out (n, n_out): raw where the forward pass is fixed, else float64. */
 im_status im_forward(const im_isa* isa, const im_net* net, im_source x, int64_t n, void* out);

@@ -5,6 +5,9 @@ an instruction set; ``c`` alone is the best that the build and the processor hav
 environment variable ``INTMLP_BACKEND`` forces one: a name that is unknown or not
 supported here is an error. Without it the fallback serves only where the core was not built.
 The choice is made at the first use, so that a command line can say in one line what is wrong.
+
+How many threads a call may use is kept here too, for whichever backend serves: by default
+``INTMLP_NUM_THREADS``, or as many as this process has cores.
 """
 
 from __future__ import annotations
@@ -16,8 +19,11 @@ from types import ModuleType
 
 _CORE = f"{__name__}._core"
 
+MOST_THREADS = 1024
+
 _active: ModuleType | None = None
 _name = ""
+_threads: int | None = None
 
 
 def active() -> ModuleType:
@@ -47,9 +53,10 @@ def use(name: str) -> None:
     Raises
     ------
     ValueError
-        Where `name` is unknown, or not supported by this build or processor.
+        Where `name` is unknown, or not supported by this build or processor, or where
+        ``INTMLP_NUM_THREADS`` is no number of threads.
     """
-    global _active, _name
+    global _active, _name, _threads
     names = available()
     built = len(names) > 1
     full = names[0] if name == "c" and built else name
@@ -57,13 +64,39 @@ def use(name: str) -> None:
         allowed = ", ".join(("c", *names) if built else names)
         hint = "" if built else " (the compiled core is not built)"
         raise ValueError(f"INTMLP_BACKEND must be one of {allowed} here{hint}, got {name!r}")
+    if _threads is None:
+        _threads = _default_threads()
     kind, _, instruction_set = full.partition(":")
     if kind == "c":
         _active = importlib.import_module(_CORE)
         _active.use_instruction_set(instruction_set)
     else:
         _active = importlib.import_module(f"{__name__}.fallback")
+    _active.set_threads(_threads)
     _name = full
+
+
+def set_threads(number: int) -> None:
+    """Let calls use `number` threads from now on, ``1..MOST_THREADS``, on every backend."""
+    global _threads
+    active().set_threads(number)
+    _threads = number
+
+
+def _default_threads() -> int:
+    """Return the number of the environment, or else that of the cores that may be used."""
+    forced = os.environ.get("INTMLP_NUM_THREADS")
+    if forced:
+        if not (forced.isascii() and forced.isdigit() and 1 <= int(forced) <= MOST_THREADS):
+            raise ValueError(
+                f"INTMLP_NUM_THREADS must be an integer in 1..{MOST_THREADS}, got {forced!r}"
+            )
+        return int(forced)
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(cores, MOST_THREADS)
 
 
 def _compiled() -> ModuleType | None:

@@ -27,6 +27,15 @@ def build_info() -> dict[str, str]:
 def matmul_kernels() -> tuple[str, ...]:
     """Return the names of the matrix product kernels, the cheapest first."""
 
+def set_threads(n: int) -> None:
+    """Set how many threads a call may use, 1..1024; no result depends on it."""
+
+def limit_threads(n: int) -> None:
+    """Let calls from the calling thread use at most `n` threads; 0 ends that."""
+
+def threads() -> int:
+    """Return how many threads a call from the calling thread may use."""
+
 def quantize(v: NDArray[np.float32] | NDArray[np.float64], fmt: QFormat) -> Raw:
     """Quantize finite float32 or float64 values; `v` is C-contiguous, of any shape."""
 
@@ -51,12 +60,32 @@ def matmul(
     `matmul_kernels`; ValueError where its proof of exactness does not hold.
     """
 
+# The same for plain arguments of the public functions, which need no check and no conversion:
+# arrays of the core's own dtypes, aligned, in native byte order, with values in their range.
+# None where an argument is not plain, and nothing is computed; the checked way says why, and
+# the fallback leaves everything to it.
+
+def plain_quantize(v: object, fmt: object) -> Raw | None:
+    """Quantize, or return None."""
+
+def plain_dequantize(raw: object, fmt: object) -> NDArray[np.float64] | None:
+    """Dequantize, or return None."""
+
+def plain_requantize(s: object, frac_in: object, fmt: object) -> Raw | None:
+    """Requantize, or return None."""
+
+def plain_matmul(
+    a: object, b: object, frac_in: object, fmt: object, bias: object, bias_frac: object
+) -> Raw | None:
+    """Multiply, or return None."""
+
 class Net:
     """A network on this backend; it reads and writes the arrays that it is given.
 
     `weights` and `biases` are raw (None where all parts are float), `master_weights` and
     `master_biases` are float64 (None where the update is fixed); each is a list with one
-    C-contiguous array a layer. The biases are None where the network has none.
+    C-contiguous array a layer. The biases are None where the network has none. Calls of
+    `forward`, `gradient` and `train` take turns.
     """
 
     def __init__(
@@ -67,6 +96,10 @@ class Net:
         master_weights: list[Any] | None,
         master_biases: list[Any] | None,
     ) -> None: ...
+    def takes_inputs(self, x: object) -> bool:
+        """Return whether `x` is plain: an (n, n_in) array that needs no check; see above."""
+    def takes_targets(self, y: object) -> bool:
+        """Return whether `y` is plain: an (n, n_out) array that needs no check; see above."""
     def forward(self, x: Source) -> NDArray[Any]:
         """Return the output of the last layer, shape (n, n_out).
 
@@ -75,7 +108,7 @@ class Net:
         """
     def gradient(
         self, x: Source, y: Source, average_shift: int
-    ) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+    ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]:
         """Return (gW, gb) a layer: raw where the backward pass is fixed, else float64.
 
         gb is empty where there are no biases. FloatingPointError where a value that has

@@ -5,13 +5,12 @@ What each function promises stands in `_core.pyi`.
 """
 
 cimport numpy as cnp
+from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
-import numpy as np
-
-from ..qformat import OVERFLOWS, ROUNDINGS
+from ..qformat import OVERFLOWS, ROUNDINGS, QFormat
 
 cnp.import_array()
 
@@ -93,6 +92,10 @@ cdef extern from "intmlp.h" nogil:
     im_status im_matmul(const im_isa *isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
                         int64_t k, const void *bias, im_elem bias_elem, int bias_shift,
                         int frac_in, im_format fmt, void *out, int kernel, im_scratch *scratch)
+    bint im_source_is_valid(im_source x, int64_t rows, int64_t columns, im_format fmt)
+    void im_set_threads(int n)
+    void im_limit_threads(int n)
+    int im_threads()
     const im_isa *const *im_isas()
     const char *im_isa_name(const im_isa *isa)
     const char *im_isa_kernel(const im_isa *isa, int index)
@@ -165,6 +168,18 @@ cdef int kernel_index(name) except -1:
     return index
 
 
+def set_threads(int n):
+    im_set_threads(n)
+
+
+def limit_threads(int n):
+    im_limit_threads(n)
+
+
+def threads():
+    return im_threads()
+
+
 cdef im_format as_format(fmt) except *:
     cdef im_format c
     c.bits = fmt.bits
@@ -184,13 +199,17 @@ cdef inline im_source_kind kind_of(cnp.ndarray array):
     return IM_SOURCE_I32 if cnp.PyArray_ITEMSIZE(array) == 4 else IM_SOURCE_I64
 
 
+cdef inline int dtype_of(im_format fmt):
+    return cnp.NPY_INT32 if fmt.bits <= 32 else cnp.NPY_INT64
+
+
 cdef inline cnp.ndarray new_like(cnp.ndarray array, im_format fmt):
     """Return an empty raw array of `fmt` with the shape of `array`."""
     return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array),
-                             cnp.NPY_INT32 if fmt.bits <= 32 else cnp.NPY_INT64, 0)
+                             dtype_of(fmt), 0)
 
 
-def quantize(cnp.ndarray v, fmt):
+cpdef quantize(cnp.ndarray v, fmt):
     cdef im_format c = as_format(fmt)
     cdef cnp.ndarray out = new_like(v, c)
     cdef im_source_kind kind = kind_of(v)
@@ -203,7 +222,7 @@ def quantize(cnp.ndarray v, fmt):
     return out
 
 
-def dequantize(cnp.ndarray raw, fmt):
+cpdef dequantize(cnp.ndarray raw, fmt):
     cdef cnp.ndarray out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(raw), cnp.PyArray_DIMS(raw),
                                              cnp.NPY_FLOAT64, 0)
     cdef const void *data = cnp.PyArray_DATA(raw)
@@ -217,7 +236,7 @@ def dequantize(cnp.ndarray raw, fmt):
     return out
 
 
-def requantize(cnp.ndarray s, int frac_in, fmt):
+cpdef requantize(cnp.ndarray s, int frac_in, fmt):
     cdef im_format c = as_format(fmt)
     cdef cnp.ndarray out = new_like(s, c)
     cdef const void *data = cnp.PyArray_DATA(s)
@@ -240,14 +259,13 @@ cdef im_matrix as_matrix(cnp.ndarray array):
     return c
 
 
-def matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fmt, kernel=None):
+cpdef matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fmt, kernel=None):
     cdef im_format c = as_format(fmt)
     cdef im_matrix left = as_matrix(a), right = as_matrix(b)
     cdef int64_t m = cnp.PyArray_DIM(a, 0), n = cnp.PyArray_DIM(b, 1), k = cnp.PyArray_DIM(a, 1)
     cdef cnp.npy_intp[2] shape
     shape[0], shape[1] = m, n
-    cdef cnp.ndarray out = cnp.PyArray_EMPTY(
-        2, shape, cnp.NPY_INT32 if c.bits <= 32 else cnp.NPY_INT64, 0)
+    cdef cnp.ndarray out = cnp.PyArray_EMPTY(2, shape, dtype_of(c), 0)
     cdef const void *addend = NULL
     cdef im_elem addend_elem = IM_I32
     if bias is not None:
@@ -278,6 +296,94 @@ cdef int check(im_status status) except -1:
     return 0
 
 
+# Plain arguments: arrays of the core's own dtypes, aligned and in native byte order, and numbers
+# of Python within their limits. With them nothing can be wrong, and nothing is to convert. All
+# others take the checked way of the callers, where each rule and its error stands.
+
+cdef inline bint is_plain(array):
+    return type(array) is cnp.ndarray and cnp.PyArray_ISBEHAVED_RO(array)
+
+
+cdef inline bint is_plain_raw(array, int ndim):
+    if not is_plain(array) or cnp.PyArray_NDIM(array) != ndim:
+        return False
+    return cnp.PyArray_TYPE(array) == cnp.NPY_INT32 or cnp.PyArray_TYPE(array) == cnp.NPY_INT64
+
+
+cdef inline bint is_plain_frac(number, int *value):
+    """Whether `number` is an int in -4096..4096, which becomes `value`."""
+    cdef int overflow = 0
+    if not PyLong_CheckExact(number):
+        return False
+    cdef long given = PyLong_AsLongAndOverflow(number, &overflow)
+    if overflow or not -4096 <= given <= 4096:
+        return False
+    value[0] = <int>given
+    return True
+
+
+cdef bint holds_valid(cnp.ndarray array, im_format fmt):
+    """Whether all values of a contiguous array are finite, or lie in `fmt`."""
+    cdef int64_t n = cnp.PyArray_SIZE(array)
+    cdef im_source c
+    c.data = cnp.PyArray_DATA(array)
+    c.row_stride = 0
+    c.col_stride = cnp.PyArray_ITEMSIZE(array)
+    c.kind = kind_of(array)
+    cdef bint valid
+    with nogil:
+        valid = im_source_is_valid(c, 1, n, fmt)
+    return valid
+
+
+def plain_quantize(v, fmt):
+    if type(fmt) is not QFormat or not is_plain(v) or not cnp.PyArray_IS_C_CONTIGUOUS(v):
+        return None
+    if cnp.PyArray_TYPE(v) != cnp.NPY_FLOAT32 and cnp.PyArray_TYPE(v) != cnp.NPY_FLOAT64:
+        return None
+    return quantize(v, fmt) if holds_valid(v, as_format(fmt)) else None
+
+
+def plain_dequantize(raw, fmt):
+    if type(fmt) is not QFormat or not is_plain(raw) or not cnp.PyArray_IS_C_CONTIGUOUS(raw):
+        return None
+    if not is_plain_raw(raw, cnp.PyArray_NDIM(raw)):
+        return None
+    return dequantize(raw, fmt) if holds_valid(raw, as_format(fmt)) else None
+
+
+def plain_requantize(s, frac_in, fmt):
+    cdef int frac = 0
+    if type(fmt) is not QFormat or not is_plain(s) or not cnp.PyArray_IS_C_CONTIGUOUS(s):
+        return None
+    if not is_plain_raw(s, cnp.PyArray_NDIM(s)) or not is_plain_frac(frac_in, &frac):
+        return None
+    return requantize(s, frac, fmt)
+
+
+def plain_matmul(a, b, frac_in, fmt, bias, bias_frac):
+    cdef int frac = 0, frac_of_bias = 0, shift = 0
+    if type(fmt) is not QFormat or not is_plain_frac(frac_in, &frac):
+        return None
+    if not is_plain_raw(a, 2) or not is_plain_raw(b, 2):
+        return None
+    if cnp.PyArray_DIM(a, 1) != cnp.PyArray_DIM(b, 0):
+        return None
+    if bias is not None:
+        if not is_plain_raw(bias, 1) or not cnp.PyArray_IS_C_CONTIGUOUS(bias):
+            return None
+        if cnp.PyArray_DIM(bias, 0) != cnp.PyArray_DIM(b, 1):
+            return None
+        if not is_plain_frac(bias_frac, &frac_of_bias):
+            return None
+        shift = frac - frac_of_bias
+        if not 0 <= shift <= 126:
+            return None
+    elif bias_frac is not None:
+        return None
+    return matmul(a, b, bias, shift, frac, fmt)
+
+
 cdef im_source as_source(cnp.ndarray array):
     cdef im_source c
     c.data = cnp.PyArray_DATA(array)
@@ -285,6 +391,23 @@ cdef im_source as_source(cnp.ndarray array):
     c.col_stride = cnp.PyArray_STRIDE(array, 1)
     c.kind = kind_of(array)
     return c
+
+
+cdef bint is_plain_source(array, int64_t columns, im_format fmt):
+    """Whether `array` is plain, (n, columns), and finite or of the dtype and range of `fmt`."""
+    if not is_plain(array) or cnp.PyArray_NDIM(array) != 2:
+        return False
+    if cnp.PyArray_DIM(array, 1) != columns:
+        return False
+    cdef int dtype = cnp.PyArray_TYPE(array)
+    if dtype != cnp.NPY_FLOAT32 and dtype != cnp.NPY_FLOAT64 and dtype != dtype_of(fmt):
+        return False
+    cdef im_source source = as_source(array)
+    cdef int64_t n = cnp.PyArray_DIM(array, 0)
+    cdef bint valid
+    with nogil:
+        valid = im_source_is_valid(source, n, columns, fmt)
+    return valid
 
 
 cdef void *data_of(arrays, int i):
@@ -297,16 +420,26 @@ cdef dict ACTIVATION_CODES = {
 }
 
 
+cdef inline cnp.ndarray new_array(int ndim, int64_t rows, int64_t columns, int dtype):
+    """Return an empty array (rows, columns), or (rows,)."""
+    cdef cnp.npy_intp[2] shape
+    shape[0], shape[1] = rows, columns
+    return cnp.PyArray_EMPTY(ndim, shape, dtype, 0)
+
+
 cdef class Net:
     cdef im_net net
-    cdef object network, arrays
+    cdef bint bias
+    cdef object arrays
+    cdef void **gradients  # where a call of `gradient` writes: gW of each layer, then gb
 
     def __cinit__(self, network, weights, biases, master_weights, master_biases):
-        self.network = network
+        self.bias = network.bias
         self.arrays = (weights, biases, master_weights, master_biases)  # kept alive
         cdef int depth = len(network.layers), i
         self.net.layers = <im_layer *>PyMem_Calloc(depth, sizeof(im_layer))
-        if self.net.layers == NULL:
+        self.gradients = <void **>PyMem_Calloc(2 * depth, sizeof(void *))
+        if self.net.layers == NULL or self.gradients == NULL:
             raise MemoryError("no memory for the layers of this network")
         self.net.depth = depth
         self.net.input = as_format(network.input)
@@ -334,13 +467,22 @@ cdef class Net:
 
     def __dealloc__(self):
         PyMem_Free(self.net.layers)
+        PyMem_Free(self.gradients)
+
+    def takes_inputs(self, x):
+        return is_plain_source(x, self.net.layers[0].n_in, self.net.input)
+
+    def takes_targets(self, y):
+        cdef im_layer *last = &self.net.layers[self.net.depth - 1]
+        return is_plain_source(y, last.n_out, last.activation)
 
     def forward(self, cnp.ndarray x):
-        last = self.network.layers[-1]
-        dtype = np.float64 if self.net.forward_float else last.formats.activation.dtype
-        cdef cnp.ndarray out = np.empty((len(x), last.n_out), dtype)
-        cdef im_source inputs = as_source(x)
+        cdef im_layer *last = &self.net.layers[self.net.depth - 1]
         cdef int64_t n = cnp.PyArray_DIM(x, 0)
+        cdef cnp.ndarray out = new_array(
+            2, n, last.n_out,
+            cnp.NPY_FLOAT64 if self.net.forward_float else dtype_of(last.activation))
+        cdef im_source inputs = as_source(x)
         cdef void *to = cnp.PyArray_DATA(out)
         cdef const im_isa *use = isa
         cdef im_status status
@@ -350,31 +492,30 @@ cdef class Net:
         return out
 
     def gradient(self, cnp.ndarray x, cnp.ndarray y, int average_shift):
-        cdef bint bias = self.network.bias
+        cdef int depth = self.net.depth, dtype, i
         cdef list gw = [], gb = []
-        for layer in self.network.layers:
-            dtype = np.float64 if self.net.backward_float else layer.formats.gradient.dtype
-            gw.append(np.empty((layer.n_out, layer.n_in), dtype))
-            if bias:
-                gb.append(np.empty(layer.n_out, dtype))
-        cdef void **pointers = <void **>PyMem_Calloc(2 * self.net.depth, sizeof(void *))
-        if pointers == NULL:
-            raise MemoryError("no memory for the gradient of this network")
-        cdef int i
-        for i in range(self.net.depth):
-            pointers[i] = data_of(gw, i)
-            pointers[self.net.depth + i] = data_of(gb, i)
-        cdef void **to_b = pointers + self.net.depth if bias else NULL
+        cdef cnp.ndarray array
+        cdef im_layer *layer
+        for i in range(depth):
+            layer = &self.net.layers[i]
+            dtype = cnp.NPY_FLOAT64 if self.net.backward_float else dtype_of(layer.gradient)
+            array = new_array(2, layer.n_out, layer.n_in, dtype)
+            self.gradients[i] = cnp.PyArray_DATA(array)
+            gw.append(array)
+            if self.bias:
+                array = new_array(1, layer.n_out, 0, dtype)
+                self.gradients[depth + i] = cnp.PyArray_DATA(array)
+                gb.append(array)
+        cdef void **to_w = self.gradients
+        cdef void **to_b = self.gradients + depth if self.bias else NULL
         cdef im_source inputs = as_source(x), targets = as_source(y)
         cdef int64_t n = cnp.PyArray_DIM(x, 0)
         cdef const im_isa *use = isa
         cdef im_status status
         with nogil:
-            status = im_gradient(use, &self.net, inputs, targets, n, average_shift, pointers,
-                                 to_b)
-        PyMem_Free(pointers)
+            status = im_gradient(use, &self.net, inputs, targets, n, average_shift, to_w, to_b)
         check(status)
-        return gw, gb
+        return tuple(gw), tuple(gb)
 
     def train(self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray order, int64_t batch_size,
               int64_t first, int64_t count, int lr_shift, int average_shift, right, loss):

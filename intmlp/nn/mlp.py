@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -342,7 +342,7 @@ class MLP:
         average_shift = self._average_shift("the number of samples in x", len(inputs))
         with self._lock:
             weights, biases = self._net.gradient(inputs, targets, average_shift)
-        return Gradient(tuple(weights), tuple(biases))
+        return Gradient(weights, biases)
 
     def step(self, x: ArrayLike, y: ArrayLike, lr_shift: int) -> Step:
         """Update the weights by one step on one batch.
@@ -373,7 +373,7 @@ class MLP:
         inputs, targets = self._batch(x, y)
         n = len(inputs)
         average_shift = self._average_shift("the number of samples in x", n)
-        right, loss = np.zeros(1, np.int32), np.full(1, np.nan)
+        right, loss = np.zeros(1, np.int32), np.array([np.nan])
         with self._lock:
             done = self._net.train(
                 inputs,
@@ -492,14 +492,19 @@ class MLP:
         return History(done, right, loss, diverged_at)
 
     def _inputs(self, x: ArrayLike) -> Array:
-        """Return `x` checked for the input format."""
+        """Return `x` checked for the input format; as it is where the backend sees that it fits."""
+        if self._net.takes_inputs(x):
+            return cast(Array, x)
         return _real_or_raw("x", x, (None, self.network.layers[0].n_in), self.network.input)
 
     def _batch(self, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         """Return `x` and `y` checked, with as many rows and at least one."""
         inputs = self._inputs(x)
         last = self.network.layers[-1]
-        targets = _real_or_raw("y", y, (None, last.n_out), last.formats.activation)
+        if self._net.takes_targets(y):
+            targets = cast(Array, y)
+        else:
+            targets = _real_or_raw("y", y, (None, last.n_out), last.formats.activation)
         if len(inputs) != len(targets):
             raise ValueError(
                 f"x and y must have equally many rows, got {len(inputs)} and {len(targets)}"

@@ -18,6 +18,7 @@ from scipy.signal import savgol_filter
 
 from .. import _backend
 from .._check import integer
+from .._threads import one_thread
 from ..io.datasets import DIGITS, PIXELS, Dataset
 from ..io.files import atomic
 from ..nn import MLP, normal, relu
@@ -276,7 +277,11 @@ def _cells(samples: Dataset, backend: str) -> Iterator[object]:
 def _cell(
     backend: str, x: NDArray[np.int32], y: NDArray[np.int32], fraction: int, lr_shift: int
 ) -> tuple[tuple[int, int], float]:
-    """Train one cell on `backend`, which a process of its own has yet to choose."""
+    """Train one cell on `backend`, which a process of its own has yet to choose.
+
+    Cells run side by side, so that each takes one thread.
+    """
     if _backend.active_name() != backend:
         _backend.use(backend)
-    return (lr_shift, fraction), train(initial_network(fraction), x, y, lr_shift)
+    with one_thread():
+        return (lr_shift, fraction), train(initial_network(fraction), x, y, lr_shift)

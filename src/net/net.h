@@ -31,8 +31,8 @@ typedef struct {
   double* Yf;
   int64_t* rows; /* the rows of the sources that make up the batch */
   im_scratch scratch;
-  void** owned; /* every allocation, to free them */
-  int owned_count;
+  char* memory; /* of all the above, and how much of it is handed out */
+  size_t used;
 } im_work;
 
 /* Which tensors a network's parts need. */

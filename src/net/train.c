@@ -5,89 +5,98 @@
 
 /* Memory ------------------------------------------------------------------------------------ */
 
-/* Zeroed memory that the work owns; *failed is set where there is none. */
-static void* own(im_work* work, size_t count, size_t size, bool* failed) {
-  void* data = calloc(count ? count : 1, size);
-  if (!data) *failed = true;
-  work->owned[work->owned_count++] = data;
-  return data;
+/* The next part of the work's memory; while that is measured, NULL. What no memory can hold is
+ * measured as more than there is. */
+static void* own(im_work* work, size_t count, size_t size) {
+  enum { LINE = 64 };
+  const size_t most = PTRDIFF_MAX / LINE * LINE;
+  size_t start = work->used;
+  bool fits = count <= (most - start) / size;
+  work->used = fits ? start + (count * size + LINE - 1) / LINE * LINE : most;
+  return work->memory ? work->memory + start : NULL;
 }
 
 static void release(im_work* work) {
-  for (int i = 0; i < work->owned_count; i++) free(work->owned[i]);
-  free(work->owned);
+  free(work->memory);
   im_scratch_free(&work->scratch);
 }
 
-/* Everything that batches of up to `capacity` rows need is reserved here, so that a step cannot
- * run out of memory half-way. */
-static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, int64_t capacity,
-                         bool training) {
-  enum { MOST_PER_LAYER = 14 };
-  *work = (im_work){.isa = isa, .net = net, .capacity = capacity};
-  work->owned = calloc((size_t)(net->depth + 2) * MOST_PER_LAYER, sizeof(void*));
-  if (!work->owned) return IM_NO_MEMORY;
-  bool failed = false, raw = im_needs_raw(net), real = im_needs_float(net);
-  work->layers = own(work, (size_t)net->depth + 1, sizeof(im_tensors), &failed);
-  work->rows = own(work, (size_t)capacity, sizeof(int64_t), &failed);
-  if (failed) return IM_NO_MEMORY;
-
-  size_t scratch = 0; /* for the largest of a step's products */
+/* Hand out the memory of batches of up to `capacity` rows. */
+static void lay_out(im_work* work, bool training) {
+  const im_net* net = work->net;
+  size_t rows = (size_t)work->capacity;
+  bool raw = im_needs_raw(net), real = im_needs_float(net);
+  work->used = 0;
+  work->layers = own(work, (size_t)net->depth + 1, sizeof(im_tensors));
+  work->rows = own(work, rows, sizeof(int64_t));
   for (int l = 0; l <= net->depth; l++) {
     const im_layer* layer = l ? &net->layers[l - 1] : NULL;
-    im_tensors* here = &work->layers[l];
-    int64_t width = l ? layer->n_out : net->layers[0].n_in;
-    size_t count = (size_t)(capacity * width);
+    im_tensors unused, *here = work->memory ? &work->layers[l] : &unused;
+    size_t count = rows * (size_t)(l ? layer->n_out : net->layers[0].n_in);
     size_t a_size = im_elem_size(im_elem_of(im_activation_format(net, l)));
-    if (raw) here->A = own(work, count, a_size, &failed);
-    if (real) here->Af = own(work, count, sizeof(double), &failed);
+    if (raw) here->A = own(work, count, a_size);
+    if (real) here->Af = own(work, count, sizeof(double));
     if (!l) continue;
 
-    const int64_t products[][3] = {{capacity, layer->n_out, layer->n_in},
-                                   {capacity, layer->n_in, layer->n_out},
-                                   {layer->n_out, layer->n_in, capacity}};
-    for (int i = 0; i < 3; i++) {
-      size_t size = im_gemm_scratch(products[i][0], products[i][1], products[i][2]);
-      if (size > scratch) scratch = size;
-    }
     size_t weights = (size_t)(layer->n_out * layer->n_in), biases = (size_t)layer->n_out;
     bool has_bias = layer->b || layer->master_b;
-    if (raw) here->Z = own(work, count, a_size, &failed);
-    if (real) here->Zf = own(work, count, sizeof(double), &failed);
+    if (raw) here->Z = own(work, count, a_size);
+    if (real) here->Zf = own(work, count, sizeof(double));
     if (net->forward_float && net->update_float) {
       here->Wf = layer->master_W;
       here->bf = layer->master_b;
     } else if (real) {
-      here->Wf = own(work, weights, sizeof(double), &failed);
-      if (has_bias) here->bf = own(work, biases, sizeof(double), &failed);
+      here->Wf = own(work, weights, sizeof(double));
+      if (has_bias) here->bf = own(work, biases, sizeof(double));
     }
     if (!training) continue;
 
     size_t d_size = im_elem_size(im_elem_of(layer->delta));
     size_t g_size = im_elem_size(im_elem_of(layer->gradient));
     if (!net->backward_float) {
-      here->E = own(work, count, d_size, &failed);
-      here->D = own(work, count, d_size, &failed);
+      here->E = own(work, count, d_size);
+      here->D = own(work, count, d_size);
     }
     if (real) {
-      here->Ef = own(work, count, sizeof(double), &failed);
-      here->Df = own(work, count, sizeof(double), &failed);
+      here->Ef = own(work, count, sizeof(double));
+      here->Df = own(work, count, sizeof(double));
     }
     if (net->backward_float || net->update_float) {
-      here->gW = own(work, weights, sizeof(double), &failed);
-      if (has_bias) here->gb = own(work, biases, sizeof(double), &failed);
+      here->gW = own(work, weights, sizeof(double));
+      if (has_bias) here->gb = own(work, biases, sizeof(double));
     }
     if (!net->backward_float && net->two_step) {
-      here->gW_raw = own(work, weights, g_size, &failed);
-      if (has_bias) here->gb_raw = own(work, biases, g_size, &failed);
+      here->gW_raw = own(work, weights, g_size);
+      if (has_bias) here->gb_raw = own(work, biases, g_size);
     }
     if (l == net->depth) {
-      if (raw) work->Y = own(work, count, a_size, &failed);
-      if (real) work->Yf = own(work, count, sizeof(double), &failed);
+      if (raw) work->Y = own(work, count, a_size);
+      if (real) work->Yf = own(work, count, sizeof(double));
     }
   }
-  if (!im_scratch_reserve(&work->scratch, scratch)) failed = true;
-  return failed ? IM_NO_MEMORY : IM_OK;
+}
+
+/* Everything that batches of up to `capacity` rows need is reserved here, as one piece, so that a
+ * step cannot run out of memory half-way. It starts as zeros. */
+static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, int64_t capacity,
+                         bool training) {
+  *work = (im_work){.isa = isa, .net = net, .capacity = capacity};
+  lay_out(work, training);
+  work->memory = calloc(work->used, 1);
+  if (!work->memory) return IM_NO_MEMORY;
+  lay_out(work, training);
+
+  size_t scratch = 0; /* for the largest of a step's products */
+  for (int l = 0; l < net->depth; l++) {
+    int64_t n_in = net->layers[l].n_in, n_out = net->layers[l].n_out;
+    const int64_t products[][3] = {
+        {capacity, n_out, n_in}, {capacity, n_in, n_out}, {n_out, n_in, capacity}};
+    for (int i = 0; i < 3; i++) {
+      size_t size = im_gemm_scratch(products[i][0], products[i][1], products[i][2]);
+      if (size > scratch) scratch = size;
+    }
+  }
+  return im_scratch_reserve(&work->scratch, scratch) ? IM_OK : IM_NO_MEMORY;
 }
 
 /* The parts of a step ------------------------------------------------------------------------ */

@@ -1,7 +1,8 @@
 """The Python twin of the compiled core: the same names, signatures and numbers, from NumPy.
 
 It is laid out like ``src/``: `arith`, `gemm`, and the parts of a network, `layer`, `loss`,
-`update` and `train`. The stub of the core, ``_core.pyi``, is the interface of both.
+`update` and `train`; `plain` and `threads` stand in for what only a compiled core has. The stub of
+the core, ``_core.pyi``, is the interface of both.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from ..._check import choice
 from .arith import dequantize, quantize, requantize
 from .gemm import matmul, matmul_kernels
+from .plain import plain_dequantize, plain_matmul, plain_quantize, plain_requantize
+from .threads import limit_threads, set_threads, threads
 from .train import Net
 
 __all__ = [
@@ -16,10 +19,17 @@ __all__ = [
     "build_info",
     "dequantize",
     "instruction_sets",
+    "limit_threads",
     "matmul",
     "matmul_kernels",
+    "plain_dequantize",
+    "plain_matmul",
+    "plain_quantize",
+    "plain_requantize",
     "quantize",
     "requantize",
+    "set_threads",
+    "threads",
     "use_instruction_set",
 ]
 

@@ -65,6 +65,14 @@ class Net:
         float_weights = network.parts.forward == network.parts.update == "float"
         self._weights, self._biases = self._master if float_weights else self._raw
 
+    def takes_inputs(self, x: object) -> bool:
+        """Leave all inputs to the checked way."""
+        return False
+
+    def takes_targets(self, y: object) -> bool:
+        """Leave all targets to the checked way."""
+        return False
+
     def forward(self, x: Array) -> Array:
         """Return the output of the last layer, shape (n, n_out).
 
@@ -82,7 +90,7 @@ class Net:
 
     def gradient(
         self, x: Array, y: Array, average_shift: int
-    ) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+    ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]:
         """Return (gW, gb) a layer: raw where the backward pass is fixed, else float64.
 
         gb is empty where there are no biases. FloatingPointError where a value that has
@@ -93,7 +101,7 @@ class Net:
         formats = [layer.formats.gradient for layer in self._network.layers]
         weights = [stored(g, fmt).s for g, fmt in zip(batch.weights, formats, strict=True)]
         biases = [stored(g, fmt).s for g, fmt in zip(batch.biases, formats, strict=False)]
-        return weights, biases
+        return tuple(weights), tuple(biases)
 
     def train(
         self,
