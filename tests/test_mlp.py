@@ -384,6 +384,22 @@ def test_every_shift_of_an_update(bits, n, update):
             check_step(net, twin_network(net), x, y, lr_shift)
 
 
+def test_a_stored_gradient_whose_negative_int64_does_not_hold():
+    fmt = QFormat(16, 4)
+    net = MLP(
+        [1, 1],
+        LayerFormats(fmt, fmt, fmt, QFormat(64, 63)),
+        activation=intmlp.linear(),
+        bias=False,
+        update="two_step",
+    )
+    net.set_weights([np.array([[0]], np.int32)])
+    x, y = np.array([[1.0]]), np.array([[1.0]])
+    assert net.gradient(x, y).weights[0].tolist() == [[-(2**63)]]
+    assert net.step(x, y, 0).right == 1
+    assert net.weights[0].tolist() == [[16]]
+
+
 # Inputs
 
 
