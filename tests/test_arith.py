@@ -79,6 +79,25 @@ def test_requantize_takes_any_integer_dtype(dtype):
     assert_same(intmlp.requantize(s, 5, fmt), want, fmt.dtype)
 
 
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_requantize_across_blocks(dtype, rounding, overflow):
+    """Every shift at which a fast path ends, in arrays that are no multiple of any block."""
+    state = np.random.RandomState(1)
+    source = QFormat(32 if dtype == np.int32 else 64, 0)
+    for bits in (7, 32, 33, 64):
+        fmt = QFormat(bits, 33, rounding, overflow)
+        for k in (-64, -63, -62, -31, -1, 0, 1, 2, 30, 31, 32, 62, 63, 64):
+            last = min(2 ** max(0, 63 + min(k, 0)) - 1, source.raw_max)  # scaled up in int64
+            s = np.array([last, last - 1, -last - 1, -last, source.raw_min, *range(-3, 9)], dtype)
+            s[10:] = raw_array(state, source, 7, "uniform") >> state.randint(0, source.bits, 7)
+            want = [reference.requantize(v, fmt.frac + k, twin(fmt)) for v in s.tolist()]
+            many = np.sort(np.r_[state.randint(len(s), size=1029), np.full(512, 3)])
+            want = np.array(want, fmt.dtype)[many].tolist()
+            assert_same(intmlp.requantize(s[many], fmt.frac + k, fmt), want, fmt.dtype)
+
+
 # quantize
 
 doubles = st.floats(allow_nan=False, allow_infinity=False)
@@ -117,6 +136,28 @@ def test_quantize_every_small_number():
     for fmt in SMALL_FORMATS:
         want = [reference.quantize(v, twin(fmt)) for v in values.tolist()]
         assert_same(intmlp.quantize(values, fmt), want, fmt.dtype)
+
+
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_quantize_across_blocks(dtype, rounding, overflow):
+    """The neighbours of the powers of two, in blocks that reach up to each of them."""
+    state = np.random.RandomState(2)
+    ties = np.arange(-9, 10) / 4
+    for bits, frac in ((8, 0), (24, 12), (32, 31), (33, 20), (64, 63)):
+        fmt = QFormat(bits, frac, rounding, overflow)
+        powers = np.ldexp(np.ones(7, dtype), np.array([-2, 20, 31, 49, 52, 62, 63]) - frac)
+        near = [np.nextafter(powers, dtype(end)) for end in (0, 1e30)]
+        inside = state.standard_normal(9) * powers[1]
+        v = np.concatenate([np.ldexp(ties, -frac), inside, powers, *near]).astype(dtype)
+        v = np.concatenate([v, -v])
+        v = v[np.argsort(abs(v))]
+        want = np.array([reference.quantize(x, twin(fmt)) for x in v.tolist()], fmt.dtype)
+        for count in range(1, len(v) + 1):
+            some = state.randint(count, size=517)
+            some[-6] = count - 1
+            assert_same(intmlp.quantize(v[some], fmt), want[some].tolist(), fmt.dtype)
 
 
 # dequantize

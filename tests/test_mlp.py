@@ -310,6 +310,32 @@ def test_larger_networks_in_all_parts(parts):
     check_step(net, model, x, y, 5)
 
 
+LAYERS = [intmlp.linear(), intmlp.relu(), intmlp.relu(0.5), intmlp.leaky_relu(3)]
+
+
+@pytest.mark.parametrize("activation", LAYERS, ids=repr)
+@pytest.mark.parametrize("bits", [12, 26, 32, 33, 61, 62, 64])
+def test_batches_longer_than_a_block(bits, activation):
+    """Every loop over elements, on more of them than it takes at a time, zeros among them."""
+    state = np.random.RandomState(bits)
+    rules = itertools.cycle(itertools.product(ROUNDINGS, OVERFLOWS))
+    for _, x_flavour, y_flavour in itertools.product(range(2), *[("small", "uniform")] * 2):
+        fmt = QFormat(bits, bits // 2, *next(rules))
+        delta = QFormat(bits - state.randint(4), bits // 2 + state.randint(-1, 2), fmt.rounding)
+        net = MLP(
+            [1, 6, 6],
+            LayerFormats(fmt, fmt, delta, fmt),
+            input_format=fmt,
+            activation=activation,
+            bias=False,
+            loss=("sse", "half_sse")[state.randint(2)],
+            update="two_step",
+        )
+        net.set_weights([raw_array(state, fmt, shape, "small") for shape in ((6, 1), (6, 6))])
+        x, y = raw_array(state, fmt, (90, 1), x_flavour), raw_array(state, fmt, (90, 6), y_flavour)
+        check_step(net, twin_network(net), x, y, 3)
+
+
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("overflow", OVERFLOWS)
 @pytest.mark.parametrize(("bits", "lr_shift"), [(12, 2), (32, 9)])
@@ -356,6 +382,22 @@ def test_every_shift_of_an_update(bits, n, update):
             x = raw_array(state, narrow, (n, 3), flavour)
             y = raw_array(state, narrow, (n, 4), "extremes")
             check_step(net, twin_network(net), x, y, lr_shift)
+
+
+def test_a_stored_gradient_whose_negative_int64_does_not_hold():
+    fmt = QFormat(16, 4)
+    net = MLP(
+        [1, 1],
+        LayerFormats(fmt, fmt, fmt, QFormat(64, 63)),
+        activation=intmlp.linear(),
+        bias=False,
+        update="two_step",
+    )
+    net.set_weights([np.array([[0]], np.int32)])
+    x, y = np.array([[1.0]]), np.array([[1.0]])
+    assert net.gradient(x, y).weights[0].tolist() == [[-(2**63)]]
+    assert net.step(x, y, 0).right == 1
+    assert net.weights[0].tolist() == [[16]]
 
 
 # Inputs
