@@ -1,11 +1,18 @@
 /* Strided raw integers into panels of a scheme's words: a body for isa_tpl.h.
  *
  * A chunk of some steps by all lanes of a panel is gathered first, steps outside, lanes inside, as
- * int32 or int64; then its range is taken; then it is cut into words. Lanes and steps that are not
- * there are zero, which adds nothing to an exact sum. A value that the scheme cannot hold is cut
- * off here, and the range says so: the caller then packs again for a wider scheme.
+ * int32 or int64, unless it lies so in memory; its range is taken; it is cut into words. Lanes and
+ * steps that are not there are zero, which adds nothing to an exact sum. A value that the scheme
+ * cannot hold is cut off here, and the range says so: the caller then packs again for a wider
+ * scheme.
  */
 #include "gemm.h"
+
+#ifdef __GNUC__
+#define IM_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define IM_PREFETCH(p) (void)(p)
+#endif
 
 enum { CHUNK = 16 };
 
@@ -52,11 +59,6 @@ static inline void transpose_8x8(const char* from, ptrdiff_t lane_stride, int32_
 
 IM_INLINE void gather_i32(im_strided from, int lanes, int steps, int width, int32_t* to) {
   if (lanes < width || steps < CHUNK) memset(to, 0, (size_t)(CHUNK * width) * sizeof *to);
-  if (from.lane_stride == (ptrdiff_t)sizeof *to && lanes == width) { /* a size that is known */
-    for (int step = 0; step < steps; step++)
-      memcpy(to + step * width, from.data + step * from.step_stride, (size_t)width * sizeof *to);
-    return;
-  }
   if (from.lane_stride == (ptrdiff_t)sizeof *to) {
     for (int step = 0; step < steps; step++)
       memcpy(to + step * width, from.data + step * from.step_stride, (size_t)lanes * sizeof *to);
@@ -83,14 +85,26 @@ IM_INLINE void gather_i64(im_strided from, int lanes, int steps, int width, int6
 
 #undef GATHER_EACH
 
-#define DEFINE_RANGE_OF(NAME, T)                        \
-  IM_INLINE im_range NAME(const T* values, int count) { \
-    T low = 0, high = 0;                                \
-    for (int i = 0; i < count; i++) {                   \
-      low = values[i] < low ? values[i] : low;          \
-      high = values[i] > high ? values[i] : high;       \
-    }                                                   \
-    return (im_range){low, high};                       \
+/* Steps of lanes side by side: a chunk, or the operand itself where it lies so. Lane by lane, for
+ * the compiler to take many lanes at once. */
+#define DEFINE_RANGE_OF(NAME, T)                                     \
+  IM_INLINE im_range NAME(const T* v, ptrdiff_t stride, int width) { \
+    T lows[IM_MAX_LANES], highs[IM_MAX_LANES], low = 0, high = 0;    \
+    for (int i = 0; i < width; i++) {                                \
+      T least = 0, most = 0;                                         \
+      for (int step = 0; step < CHUNK; step++) {                     \
+        T value = v[step * stride + i];                              \
+        least = value < least ? value : least;                       \
+        most = value > most ? value : most;                          \
+      }                                                              \
+      lows[i] = least;                                               \
+      highs[i] = most;                                               \
+    }                                                                \
+    for (int i = 0; i < width; i++) {                                \
+      low = lows[i] < low ? lows[i] : low;                           \
+      high = highs[i] > high ? highs[i] : high;                      \
+    }                                                                \
+    return (im_range){low, high};                                    \
   }
 DEFINE_RANGE_OF(range_of_i32, int32_t)
 DEFINE_RANGE_OF(range_of_i64, int64_t)
@@ -98,57 +112,58 @@ DEFINE_RANGE_OF(range_of_i64, int64_t)
 
 /* Cutting into words ------------------------------------------------------------------------- */
 
-static inline uint32_t pair_of(int32_t first, int32_t second) {
+IM_INLINE uint32_t pair_of(int32_t first, int32_t second) {
   return ((uint32_t)first & 0xffff) | (uint32_t)second << 16;
 }
-static inline uint32_t quad_of(int32_t v0, int32_t v1, int32_t v2, int32_t v3) {
+IM_INLINE uint32_t quad_of(int32_t v0, int32_t v1, int32_t v2, int32_t v3) {
   return ((uint32_t)v0 & 0xff) | ((uint32_t)v1 & 0xff) << 8 | ((uint32_t)v2 & 0xff) << 16 |
          (uint32_t)v3 << 24;
 }
 
 /* Signed bytes to unsigned ones, each with 128 added, where they are of a. */
-static inline uint32_t offset_of(bool of_a) { return of_a ? 0x80808080u : 0; }
+IM_INLINE uint32_t offset_of(bool of_a) { return of_a ? 0x80808080u : 0; }
 
-/* Of b, the head takes -128 times the sum of what will be multiplied by a's offset. */
-IM_INLINE void cut_i8(const int32_t* restrict v, int width, bool of_a, uint32_t* restrict to,
-                      int32_t* restrict head) {
-  for (int step = 0; step < CHUNK; step += 4)
-    for (int i = 0; i < width; i++) {
-      const int32_t* at = v + step * width + i;
-      to[step / 4 * width + i] =
-          quad_of(at[0], at[width], at[2 * width], at[3 * width]) ^ offset_of(of_a);
-    }
-  if (!of_a)
-    for (int step = 0; step < CHUNK; step++)
-      for (int i = 0; i < width; i++) head[i] -= 128 * v[step * width + i];
-}
-
-IM_INLINE void cut_i16(const int32_t* restrict v, int width, uint32_t* restrict to) {
-  for (int step = 0; step < CHUNK; step += 2, v += 2 * width, to += width)
-    for (int i = 0; i < width; i++) to[i] = pair_of(v[i], v[width + i]);
-}
-
-IM_INLINE void cut_i16any(const int32_t* restrict v, int width, bool of_a, uint32_t* restrict to,
-                          int32_t* restrict head) {
-  for (int step = 0; step < CHUNK; step += 4, v += 4 * width, to += 3 * width) {
-    for (int i = 0; i < width; i++) to[i] = pair_of(v[i], v[width + i]);
-    for (int i = 0; i < width; i++) to[width + i] = pair_of(v[2 * width + i], v[3 * width + i]);
-    for (int i = 0; i < width; i++)
-      to[2 * width + i] =
-          quad_of(v[i] >> 8, v[width + i] >> 8, v[2 * width + i] >> 8, v[3 * width + i] >> 8) ^
-          offset_of(of_a);
-    if (!of_a)
-      for (int i = 0; i < width; i++)
-        head[i] -= 128 * ((v[i] >> 8) + (v[width + i] >> 8) + (v[2 * width + i] >> 8) +
-                          (v[3 * width + i] >> 8));
+/* The head of b takes -128 times the sum of what a's offset multiplies. */
+IM_INLINE void add_to_head(const int32_t* restrict v, ptrdiff_t stride, int width, int shift,
+                           int32_t* restrict head) {
+  for (int i = 0; i < width; i++) {
+    int32_t sum = 0;
+    for (int step = 0; step < CHUNK; step++) sum += v[step * stride + i] >> shift;
+    head[i] -= 128 * sum;
   }
 }
 
-IM_INLINE void cut_i24(const int32_t* restrict v, int width, uint32_t* restrict to) {
-  for (int step = 0; step < CHUNK; step += 2, v += 2 * width, to += 3 * width) {
+IM_INLINE void cut_i8(const int32_t* restrict v, ptrdiff_t stride, int width, bool of_a,
+                      uint32_t* restrict to) {
+  for (int step = 0; step < CHUNK; step += 4, v += 4 * stride, to += width)
+    for (int i = 0; i < width; i++)
+      to[i] = quad_of(v[i], v[stride + i], v[2 * stride + i], v[3 * stride + i]) ^ offset_of(of_a);
+}
+
+IM_INLINE void cut_i16(const int32_t* restrict v, ptrdiff_t stride, int width,
+                       uint32_t* restrict to) {
+  for (int step = 0; step < CHUNK; step += 2, v += 2 * stride, to += width)
+    for (int i = 0; i < width; i++) to[i] = pair_of(v[i], v[stride + i]);
+}
+
+IM_INLINE void cut_i16any(const int32_t* restrict v, ptrdiff_t stride, int width, bool of_a,
+                          uint32_t* restrict to) {
+  for (int step = 0; step < CHUNK; step += 4, v += 4 * stride, to += 3 * width) {
+    for (int i = 0; i < width; i++) to[i] = pair_of(v[i], v[stride + i]);
+    for (int i = 0; i < width; i++) to[width + i] = pair_of(v[2 * stride + i], v[3 * stride + i]);
+    for (int i = 0; i < width; i++)
+      to[2 * width + i] =
+          quad_of(v[i] >> 8, v[stride + i] >> 8, v[2 * stride + i] >> 8, v[3 * stride + i] >> 8) ^
+          offset_of(of_a);
+  }
+}
+
+IM_INLINE void cut_i24(const int32_t* restrict v, ptrdiff_t stride, int width,
+                       uint32_t* restrict to) {
+  for (int step = 0; step < CHUNK; step += 2, v += 2 * stride, to += 3 * width) {
     for (int i = 0; i < width; i++) {
-      int32_t high0 = (v[i] + 2048) >> 12, high1 = (v[width + i] + 2048) >> 12;
-      int32_t low0 = v[i] - high0 * 4096, low1 = v[width + i] - high1 * 4096;
+      int32_t high0 = (v[i] + 2048) >> 12, high1 = (v[stride + i] + 2048) >> 12;
+      int32_t low0 = v[i] - high0 * 4096, low1 = v[stride + i] - high1 * 4096;
       to[i] = pair_of(low0, low1);
       to[width + i] = pair_of(high0, high1);
       to[2 * width + i] = pair_of(low0 + high0, low1 + high1);
@@ -156,10 +171,11 @@ IM_INLINE void cut_i24(const int32_t* restrict v, int width, uint32_t* restrict 
   }
 }
 
-IM_INLINE void cut_i32any(const int32_t* restrict v, int width, uint64_t* restrict to) {
-  for (int step = 0; step < CHUNK; step += 2, v += 2 * width, to += 2 * width) {
+IM_INLINE void cut_i32any(const int32_t* restrict v, ptrdiff_t stride, int width,
+                          uint64_t* restrict to) {
+  for (int step = 0; step < CHUNK; step += 2, v += 2 * stride, to += 2 * width) {
     for (int i = 0; i < width; i++) {
-      int32_t v0 = v[i], v1 = v[width + i];
+      int32_t v0 = v[i], v1 = v[stride + i];
       int32_t top0 = (v0 >> 21) + (v0 >> 20 & 1), top1 = (v1 >> 21) + (v1 >> 20 & 1);
       to[i] = (uint32_t)v0 | (uint64_t)pair_of(top0, top1) << 32;
       to[width + i] = (uint32_t)v1;
@@ -167,38 +183,55 @@ IM_INLINE void cut_i32any(const int32_t* restrict v, int width, uint64_t* restri
   }
 }
 
-/* One chunk of int32 for the schemes that hold no more; `width` is a constant where inlined. */
-IM_INLINE void cut_i32(im_scheme scheme, bool of_a, const int32_t* restrict v, int width, void* to,
-                       int32_t* restrict head) {
+#define DEFINE_WIDEN(NAME, FROM, TO)                                                          \
+  IM_INLINE void NAME(const FROM* restrict v, ptrdiff_t stride, int width, TO* restrict to) { \
+    for (int step = 0; step < CHUNK; step++, v += stride, to += width)                        \
+      for (int i = 0; i < width; i++) to[i] = (TO)v[i];                                       \
+  }
+DEFINE_WIDEN(i32_to_f64, int32_t, double)
+DEFINE_WIDEN(i32_to_i64, int32_t, int64_t)
+DEFINE_WIDEN(i64_to_f64, int64_t, double)
+DEFINE_WIDEN(i64_to_i64, int64_t, int64_t)
+DEFINE_WIDEN(i64_to_i32, int64_t, int32_t)
+#undef DEFINE_WIDEN
+
+/* `width` is a constant where inlined. */
+IM_INLINE void cut_i32(im_scheme scheme, bool of_a, const int32_t* v, ptrdiff_t stride, int width,
+                       void* to, int32_t* head) {
   switch (scheme) {
-    case IM_SCHEME_I8: cut_i8(v, width, of_a, to, head); return;
-    case IM_SCHEME_I16:
-    case IM_SCHEME_I16SPLIT: cut_i16(v, width, to); return;
-    case IM_SCHEME_I16ANY: cut_i16any(v, width, of_a, to, head); return;
-    case IM_SCHEME_I24: cut_i24(v, width, to); return;
-    case IM_SCHEME_I32ANY: cut_i32any(v, width, to); return;
-    case IM_SCHEME_F64:
-      for (int i = 0; i < CHUNK * width; i++) ((double*)to)[i] = v[i];
+    case IM_SCHEME_I8:
+      cut_i8(v, stride, width, of_a, to);
+      if (!of_a) add_to_head(v, stride, width, 0, head);
       return;
+    case IM_SCHEME_I16:
+    case IM_SCHEME_I16SPLIT: cut_i16(v, stride, width, to); return;
+    case IM_SCHEME_I16ANY:
+      cut_i16any(v, stride, width, of_a, to);
+      if (!of_a) add_to_head(v, stride, width, 8, head);
+      return;
+    case IM_SCHEME_I24: cut_i24(v, stride, width, to); return;
+    case IM_SCHEME_I32ANY: cut_i32any(v, stride, width, to); return;
+    case IM_SCHEME_F64: i32_to_f64(v, stride, width, to); return;
     case IM_SCHEME_I32:
     case IM_SCHEME_I64:
     case IM_SCHEME_I128:
-    case IM_SCHEME_WIDE:
-      for (int i = 0; i < CHUNK * width; i++) ((int64_t*)to)[i] = v[i];
-      return;
+    case IM_SCHEME_WIDE: i32_to_i64(v, stride, width, to); return;
   }
 }
 
-/* The same for a chunk of int64: false where the scheme wants int32. */
-IM_INLINE bool cut_i64(im_scheme scheme, const int64_t* restrict v, int width, void* to) {
+/* The same for a chunk of int64; schemes of less take its lower halves. */
+IM_INLINE void cut_i64(im_scheme scheme, bool of_a, const int64_t* v, int width, void* to,
+                       int32_t* head) {
+  int32_t narrow[CHUNK * IM_MAX_LANES];
   switch (scheme) {
-    case IM_SCHEME_F64:
-      for (int i = 0; i < CHUNK * width; i++) ((double*)to)[i] = (double)v[i];
-      return true;
+    case IM_SCHEME_F64: i64_to_f64(v, width, width, to); return;
     case IM_SCHEME_I64:
     case IM_SCHEME_I128:
-    case IM_SCHEME_WIDE: memcpy(to, v, (size_t)(CHUNK * width) * sizeof *v); return true;
-    default: return false;
+    case IM_SCHEME_WIDE: i64_to_i64(v, width, width, to); return;
+    default:
+      i64_to_i32(v, width, width, narrow);
+      cut_i32(scheme, of_a, narrow, width, width, to, head);
+      return;
   }
 }
 
@@ -225,17 +258,22 @@ IM_INLINE im_range pack_chunk(im_scheme scheme, bool of_a, im_strided from, int 
   void* here = steps < CHUNK ? (void*)&cut : to;
   im_range range;
   from.data += step * from.step_stride;
-  if (from.elem == IM_I32) {
-    gather_i32(from, lanes, steps, width, chunk.i32);
-    range = range_of_i32(chunk.i32, CHUNK * width);
-    cut_i32(scheme, of_a, chunk.i32, width, here, head);
-  } else {
+  if (from.elem == IM_I64) {
     gather_i64(from, lanes, steps, width, chunk.i64);
-    range = range_of_i64(chunk.i64, CHUNK * width);
-    if (!cut_i64(scheme, chunk.i64, width, here)) {
-      for (int i = 0; i < CHUNK * width; i++) chunk.i32[i] = (int32_t)chunk.i64[i];
-      cut_i32(scheme, of_a, chunk.i32, width, here, head);
-    }
+    range = range_of_i64(chunk.i64, width, width);
+    cut_i64(scheme, of_a, chunk.i64, width, here, head);
+  } else if (from.lane_stride == 4 && from.step_stride % 4 == 0 && lanes == width &&
+             steps == CHUNK) {
+    const int32_t* v = (const int32_t*)from.data;
+    ptrdiff_t stride = from.step_stride / 4;
+    for (int i = 0; i < CHUNK; i++) /* rows are far apart: ask for those of the next chunk */
+      for (int j = 0; j < width; j += 16) IM_PREFETCH(v + (CHUNK + i) * stride + j);
+    range = range_of_i32(v, stride, width);
+    cut_i32(scheme, of_a, v, stride, width, here, head);
+  } else {
+    gather_i32(from, lanes, steps, width, chunk.i32);
+    range = range_of_i32(chunk.i32, width, width);
+    cut_i32(scheme, of_a, chunk.i32, width, width, here, head);
   }
   if (steps < CHUNK)
     memcpy(to, &cut, (size_t)(im_groups(scheme, steps) * layout.words * layout.word_size * width));
