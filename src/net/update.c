@@ -30,7 +30,8 @@ static im_status exact_gradient(im_work* work, int l, int64_t n, im_sink sink, i
   if (status != IM_OK || !to_b) return status;
   sink.frac_in = frac;
   sink.out = to_b;
-  return im_gemm(work->isa, deltas(work, l), ones, layer->n_out, 1, n, &sink, -1, &work->scratch, NULL);
+  return im_gemm(work->isa, deltas(work, l), ones, layer->n_out, 1, n, &sink, -1, &work->scratch,
+                 NULL);
 }
 
 im_status im_store_gradient(im_work* work, int l, int64_t n, int average_shift, void* gW,
