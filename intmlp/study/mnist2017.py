@@ -174,9 +174,10 @@ def train(net: MLP, x: NDArray[np.int32], y: NDArray[np.int32], lr_shift: int) -
         The last value of the 0/1 series of right outputs, each before its update, after a
         Savitzky-Golay filter.
     """
-    history = net.train(x, y, lr_shift, shuffle=False)
+    right = net.train(x, y, lr_shift, shuffle=False).right
+    assert right is not None  # a report is the default
     weights = _filter_weights()
-    return float(history.right[-len(weights) :] @ weights)
+    return float(right[-len(weights) :] @ weights)
 
 
 def run(samples: Dataset, jobs: int = -1) -> Iterator[tuple[tuple[int, int], float]]:

@@ -39,14 +39,9 @@ typedef struct {
   size_t used;
 } im_work;
 
-/* Zeroed memory that the work owns; *failed is set where there is none. */
-void* im_own(im_work* work, size_t count, size_t size, bool* failed);
-
-/* Tensors have room for whole vectors of lanes: a multiple of this many elements. */
-enum { IM_PADDING = 16 };
-static inline int64_t im_padded(int64_t n) {
-  return (n + IM_PADDING - 1) / IM_PADDING * IM_PADDING;
-}
+/* The next part of the work's memory, zeroed, in whole lines of 64 bytes: int32 tensors have room
+ * for vectors of 16 lanes. While the memory is measured, NULL. */
+void* im_own(im_work* work, size_t count, size_t size);
 
 /* Which tensors a network's parts need. */
 static inline bool im_needs_raw(const im_net* net) {
