@@ -62,7 +62,8 @@ def integers(name: str, value: ArrayLike) -> NDArray[Any]:
 
 def within(name: str, raw: Any, fmt: QFormat) -> None:
     """Raise where a value of `raw` lies outside `fmt`."""
-    if raw.size == 0:
+    limits = np.iinfo(raw.dtype)
+    if raw.size == 0 or (fmt.raw_min <= limits.min and limits.max <= fmt.raw_max):
         return
     low, high = int(raw.min()), int(raw.max())
     if low < fmt.raw_min or high > fmt.raw_max:

@@ -141,6 +141,10 @@ im_status im_forward(const im_isa* isa, const im_net* net, im_source x, int64_t 
 im_status im_gradient(const im_isa* isa, const im_net* net, im_source x, im_source y, int64_t n,
                       int average_shift, void* const* gW, void* const* gb);
 
+/* Whether im_train does such a call the online way (net/online.c); shift is the sum of lr_shift
+ * and average_shift. The numbers are the same either way. */
+bool im_trains_online(const im_net* net, int64_t batch, int64_t count, int shift);
+
 /* Steps first .. first + count - 1, step s on rows order[s * batch ..] of at most batch rows;
  * order has n_order entries. right[s], loss[s] are written for each step done, where not NULL.
  * Returns the number of steps done, fewer than count where the next one diverges (which then

@@ -114,6 +114,11 @@ class Net:
         gb is empty where there are no biases. FloatingPointError where a value that has
         to be stored or quantized is not finite.
         """
+    def trains_online(self, batch_size: int, count: int, shift: int) -> bool:
+        """Return whether such a call of `train` takes the path of online training.
+
+        `shift` is the sum of `lr_shift` and `average_shift`. The numbers are the same either way.
+        """
     def train(
         self,
         x: Source,

@@ -103,6 +103,7 @@ cdef extern from "intmlp.h" nogil:
     im_status im_forward(const im_isa *isa, const im_net *net, im_source x, int64_t n, void *out)
     im_status im_gradient(const im_isa *isa, const im_net *net, im_source x, im_source y,
                           int64_t n, int average_shift, void *const *gW, void *const *gb)
+    bint im_trains_online(const im_net *net, int64_t batch, int64_t count, int shift)
     int64_t im_train(const im_isa *isa, const im_net *net, im_source x, im_source y,
                      const int64_t *order, int64_t n_order, int64_t batch, int64_t first,
                      int64_t count, int lr_shift, int average_shift, int32_t *right,
@@ -516,6 +517,9 @@ cdef class Net:
             status = im_gradient(use, &self.net, inputs, targets, n, average_shift, to_w, to_b)
         check(status)
         return tuple(gw), tuple(gb)
+
+    def trains_online(self, int64_t batch_size, int64_t count, int shift):
+        return im_trains_online(&self.net, batch_size, count, shift)
 
     def train(self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray order, int64_t batch_size,
               int64_t first, int64_t count, int lr_shift, int average_shift, right, loss):

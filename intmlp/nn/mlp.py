@@ -480,7 +480,7 @@ class MLP:
                         None if loss is None else loss[here],
                     )
                 seconds = perf_counter() - started
-                count = max(1, min(2 * count, int(asked * _SECONDS_PER_CALL / (seconds + 1e-9))))
+                count = max(1, min(16 * count, int(asked * _SECONDS_PER_CALL / (seconds + 1e-9))))
                 first += steps
                 done += steps
                 if steps < asked:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from scipy.signal import savgol_filter
+from scipy.signal import savgol_coeffs
 
 from .. import _backend
 from .._check import integer
@@ -149,8 +151,8 @@ def initial_network(fraction: int) -> MLP:
     -------
     MLP
     """
-    state = np.random.RandomState(SEED)
-    state.permutation(TRAINING + TEST)
+    state = np.random.RandomState()
+    state.set_state(_after_permutation())
     return network(fraction, state)
 
 
@@ -162,7 +164,7 @@ def train(net: MLP, x: NDArray[np.int32], y: NDArray[np.int32], lr_shift: int) -
     net : MLP
         Is trained in place.
     x, y : ndarray of int32
-        Of `raw`, at least 1,001 samples.
+        Of `raw`, at least 501 samples.
     lr_shift : int
         The learning rate is ``2**-lr_shift``.
 
@@ -172,8 +174,10 @@ def train(net: MLP, x: NDArray[np.int32], y: NDArray[np.int32], lr_shift: int) -
         The last value of the 0/1 series of right outputs, each before its update, after a
         Savitzky-Golay filter.
     """
-    history = net.train(x, y, lr_shift, shuffle=False)
-    return float(savgol_filter(history.right, 1001, 2, mode="mirror")[-1])
+    right = net.train(x, y, lr_shift, shuffle=False).right
+    assert right is not None  # a report is the default
+    weights = _filter_weights()
+    return float(right[-len(weights) :] @ weights)
 
 
 def run(samples: Dataset, jobs: int = -1) -> Iterator[tuple[tuple[int, int], float]]:
@@ -264,6 +268,26 @@ def write_csv(grid: Mapping[tuple[int, int], float], path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("lr_shift", "fraction", "accuracy"))
         writer.writerows((*cell, repr(accuracy)) for cell, accuracy in sorted(grid.items()))
+
+
+@cache
+def _after_permutation() -> dict[str, Any]:
+    """Return the state of the random numbers after the permutation of all samples."""
+    state = np.random.RandomState(SEED)
+    state.permutation(TRAINING + TEST)
+    return state.get_state(legacy=False)
+
+
+@cache
+def _filter_weights() -> NDArray[np.float64]:
+    """Return what the last values of a series count in the last one of the filtered series.
+
+    The filter is `savgol_filter` of scipy with window 1001, order 2 and mode ``mirror``: the
+    values before the last one stand on both sides of it.
+    """
+    weights = savgol_coeffs(1001, 2)[:501]
+    weights[:-1] *= 2
+    return weights
 
 
 def _cells(samples: Dataset, backend: str) -> Iterator[object]:

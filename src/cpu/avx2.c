@@ -6,6 +6,7 @@
 IM_TARGET_BEGIN("avx2,fma,bmi2")
 #define IM_HAS_AVX2 1
 #define IM_LOOPS_NAME im_loops_avx2
+#define IM_LANES 4
 #include "isa_tpl.h"
 IM_TARGET_END
 

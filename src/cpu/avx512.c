@@ -6,6 +6,7 @@
 IM_TARGET_BEGIN("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi2")
 #define IM_HAS_AVX2 1
 #define IM_LOOPS_NAME im_loops_avx512
+#define IM_LANES 8
 #include "isa_tpl.h"
 IM_TARGET_END
 

@@ -32,6 +32,13 @@
 
 struct im_wide;
 
+/* Some elements of an int32 vector of n: where, and what; room for n + 16. */
+typedef struct {
+  int32_t *at, *value;
+  int64_t count;
+  uint64_t magnitudes, largest; /* the sum and the largest of their magnitudes */
+} im_inputs;
+
 /* A float64 matrix; strides in elements. */
 typedef struct {
   const double* data;
@@ -90,6 +97,18 @@ typedef struct {
   void (*sink_i64)(const im_sink* sink, im_place place, int64_t* sums, int stride);
   void (*sink_i128)(const im_sink* sink, im_place place, uint64_t* low, int64_t* high, int stride);
   void (*sink_wide)(const im_sink* sink, im_place place, const struct im_wide* sums, int stride);
+
+  /* Online training: net/online_tpl.h; rows of w have `width` lanes, a multiple of 16 */
+
+  /* the entries of v that are not zero */
+  void (*list_entries)(const int32_t* v, int64_t n, im_inputs* inputs);
+  /* sums[j] = sum over the inputs of value * w[at][j] */
+  void (*sum_entries)(const im_inputs* inputs, const int32_t* w, int64_t width, int64_t* sums);
+  /* w[at][j] = enter(w[at][j] + R(-d[j] * value)), from k more fraction bits, k 1..62, for each
+   * input; `inside` promises that no sum leaves fmt. Where dots is not NULL, first
+   * dots[i] = sum over j of d[j] * w[at][j] for input i. */
+  void (*update_entries)(const im_inputs* inputs, const int32_t* d, int32_t* w, int64_t width,
+                         int k, im_format fmt, bool inside, int64_t* dots);
 } im_loops;
 
 extern const im_loops im_loops_scalar, im_loops_avx2, im_loops_avx512;

@@ -1,6 +1,7 @@
 /* All loops of one target. Before including it, begin the target and define
  *
  *   IM_LOOPS_NAME   the table of them
+ *   IM_LANES        int64 lanes of a vector that intrinsics serve: 8, 4, or 1 without any
  *
  * The headers that the loops are inlined from are included here first, inside the target, so
  * that their functions are compiled for it too.
@@ -14,6 +15,7 @@
 #include "../gemm/pack_tpl.h"
 #include "../gemm/sink_tpl.h"
 #include "../net/loops_tpl.h"
+#include "../net/online_tpl.h"
 
 const im_loops IM_LOOPS_NAME = {
     .quantize = quantize,
@@ -35,6 +37,10 @@ const im_loops IM_LOOPS_NAME = {
     .activate_float = activate_float,
     .gate_float = gate_float,
     .float_product = float_product,
+    .list_entries = list_entries,
+    .sum_entries = sum_entries,
+    .update_entries = update_entries,
 };
 
 #undef IM_LOOPS_NAME
+#undef IM_LANES

@@ -1,5 +1,6 @@
 /* The baseline of the platform: any processor, any compiler. */
 #define IM_LOOPS_NAME im_loops_scalar
+#define IM_LANES 1
 #include "isa_tpl.h"
 
 #include "../gemm/gemm.h"

@@ -5,6 +5,7 @@
  *   layer.c   each layer's forward pass beside its backward pass, fixed and float
  *   loss.c    the loss, its gradient, and whether a sample is right
  *   update.c  gradients stored, and weights updated
+ *   online.c  steps of one sample, weights transposed, where all is fixed and at most 32 bits
  *   train.c   the order of a step; forward, gradient and train of the C API
  */
 #ifndef IM_NET_H
@@ -22,11 +23,14 @@ typedef struct {
   void *gW_raw, *gb_raw; /* stored gradients of a two-step update */
 } im_tensors;
 
+typedef struct im_online im_online; /* online.c */
+
 typedef struct {
   const im_isa* isa;
   const im_net* net;
   int64_t capacity;   /* most rows of a batch */
   im_tensors* layers; /* depth + 1 */
+  im_online* online;  /* depth + 1, or NULL */
   void* Y;            /* targets, raw and float64 */
   double* Yf;
   int64_t* rows; /* the rows of the sources that make up the batch */
@@ -34,6 +38,10 @@ typedef struct {
   char* memory; /* of all the above, and how much of it is handed out */
   size_t used;
 } im_work;
+
+/* The next part of the work's memory, zeroed, in whole lines of 64 bytes: int32 tensors have room
+ * for vectors of 16 lanes. While the memory is measured, NULL. */
+void* im_own(im_work* work, size_t count, size_t size);
 
 /* Which tensors a network's parts need. */
 static inline bool im_needs_raw(const im_net* net) {
@@ -78,5 +86,10 @@ im_status im_float_gradient(im_work* work, int l, int64_t n, int average_shift);
 im_status im_update(im_work* work, int64_t n, int lr_shift, int average_shift);
 /* The weights that float parts read, from the raw ones. */
 void im_refresh_float_weights(im_work* work);
+
+/* online.c: memory, and steps on the rows of `order`, where im_trains_online. */
+void im_online_lay_out(im_work* work);
+im_status im_train_online(im_work* work, im_source x, im_source y, const int64_t* order,
+                          int64_t count, int shift, int32_t* right, double* loss);
 
 #endif

@@ -5,9 +5,8 @@
 
 /* Memory ------------------------------------------------------------------------------------ */
 
-/* The next part of the work's memory; while that is measured, NULL. What no memory can hold is
- * measured as more than there is. */
-static void* own(im_work* work, size_t count, size_t size) {
+/* What no memory can hold is measured as more than there is. */
+void* im_own(im_work* work, size_t count, size_t size) {
   enum { LINE = 64 };
   const size_t most = PTRDIFF_MAX / LINE * LINE;
   size_t start = work->used;
@@ -21,57 +20,60 @@ static void release(im_work* work) {
   im_scratch_free(&work->scratch);
 }
 
+typedef enum { FORWARD, TRAINING, ONLINE } purpose;
+
 /* Hand out the memory of batches of up to `capacity` rows. */
-static void lay_out(im_work* work, bool training) {
+static void lay_out(im_work* work, purpose purpose) {
   const im_net* net = work->net;
   size_t rows = (size_t)work->capacity;
   bool raw = im_needs_raw(net), real = im_needs_float(net);
   work->used = 0;
-  work->layers = own(work, (size_t)net->depth + 1, sizeof(im_tensors));
-  work->rows = own(work, rows, sizeof(int64_t));
+  work->layers = im_own(work, (size_t)net->depth + 1, sizeof(im_tensors));
+  work->rows = im_own(work, rows, sizeof(int64_t));
+  if (purpose == ONLINE) im_online_lay_out(work);
   for (int l = 0; l <= net->depth; l++) {
     const im_layer* layer = l ? &net->layers[l - 1] : NULL;
     im_tensors unused, *here = work->memory ? &work->layers[l] : &unused;
     size_t count = rows * (size_t)(l ? layer->n_out : net->layers[0].n_in);
     size_t a_size = im_elem_size(im_elem_of(im_activation_format(net, l)));
-    if (raw) here->A = own(work, count, a_size);
-    if (real) here->Af = own(work, count, sizeof(double));
+    if (raw) here->A = im_own(work, count, a_size);
+    if (real) here->Af = im_own(work, count, sizeof(double));
     if (!l) continue;
 
     size_t weights = (size_t)(layer->n_out * layer->n_in), biases = (size_t)layer->n_out;
     bool has_bias = layer->b || layer->master_b;
-    if (raw) here->Z = own(work, count, a_size);
-    if (real) here->Zf = own(work, count, sizeof(double));
+    if (raw) here->Z = im_own(work, count, a_size);
+    if (real) here->Zf = im_own(work, count, sizeof(double));
     if (net->forward_float && net->update_float) {
       here->Wf = layer->master_W;
       here->bf = layer->master_b;
     } else if (real) {
-      here->Wf = own(work, weights, sizeof(double));
-      if (has_bias) here->bf = own(work, biases, sizeof(double));
+      here->Wf = im_own(work, weights, sizeof(double));
+      if (has_bias) here->bf = im_own(work, biases, sizeof(double));
     }
-    if (!training) continue;
+    if (purpose == FORWARD) continue;
 
     size_t d_size = im_elem_size(im_elem_of(layer->delta));
     size_t g_size = im_elem_size(im_elem_of(layer->gradient));
     if (!net->backward_float) {
-      here->E = own(work, count, d_size);
-      here->D = own(work, count, d_size);
+      here->E = im_own(work, count, d_size);
+      here->D = im_own(work, count, d_size);
     }
     if (real) {
-      here->Ef = own(work, count, sizeof(double));
-      here->Df = own(work, count, sizeof(double));
+      here->Ef = im_own(work, count, sizeof(double));
+      here->Df = im_own(work, count, sizeof(double));
     }
     if (net->backward_float || net->update_float) {
-      here->gW = own(work, weights, sizeof(double));
-      if (has_bias) here->gb = own(work, biases, sizeof(double));
+      here->gW = im_own(work, weights, sizeof(double));
+      if (has_bias) here->gb = im_own(work, biases, sizeof(double));
     }
     if (!net->backward_float && net->two_step) {
-      here->gW_raw = own(work, weights, g_size);
-      if (has_bias) here->gb_raw = own(work, biases, g_size);
+      here->gW_raw = im_own(work, weights, g_size);
+      if (has_bias) here->gb_raw = im_own(work, biases, g_size);
     }
     if (l == net->depth) {
-      if (raw) work->Y = own(work, count, a_size);
-      if (real) work->Yf = own(work, count, sizeof(double));
+      if (raw) work->Y = im_own(work, count, a_size);
+      if (real) work->Yf = im_own(work, count, sizeof(double));
     }
   }
 }
@@ -79,12 +81,12 @@ static void lay_out(im_work* work, bool training) {
 /* Everything that batches of up to `capacity` rows need is reserved here, as one piece, so that a
  * step cannot run out of memory half-way. It starts as zeros. */
 static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, int64_t capacity,
-                         bool training) {
+                         purpose purpose) {
   *work = (im_work){.isa = isa, .net = net, .capacity = capacity};
-  lay_out(work, training);
+  lay_out(work, purpose);
   work->memory = calloc(work->used, 1);
   if (!work->memory) return IM_NO_MEMORY;
-  lay_out(work, training);
+  lay_out(work, purpose);
 
   size_t scratch = 0; /* for the largest of a step's products */
   for (int l = 0; l < net->depth; l++) {
@@ -167,7 +169,7 @@ static void consecutive_rows(im_work* work, int64_t first, int64_t n) {
 im_status im_forward(const im_isa* isa, const im_net* net, im_source x, int64_t n, void* out) {
   enum { ROWS = 256 };
   im_work work;
-  im_status status = reserve(&work, isa, net, n < ROWS ? n : ROWS, false);
+  im_status status = reserve(&work, isa, net, n < ROWS ? n : ROWS, FORWARD);
   if (status == IM_OK) im_refresh_float_weights(&work);
   const im_tensors* last = status == IM_OK ? &work.layers[net->depth] : NULL;
   int64_t width = net->layers[net->depth - 1].n_out;
@@ -191,7 +193,7 @@ im_status im_forward(const im_isa* isa, const im_net* net, im_source x, int64_t 
 im_status im_gradient(const im_isa* isa, const im_net* net, im_source x, im_source y, int64_t n,
                       int average_shift, void* const* gW, void* const* gb) {
   im_work work;
-  im_status status = reserve(&work, isa, net, n, true);
+  im_status status = reserve(&work, isa, net, n, TRAINING);
   if (status == IM_OK) {
     im_refresh_float_weights(&work);
     consecutive_rows(&work, 0, n);
@@ -218,9 +220,17 @@ int64_t im_train(const im_isa* isa, const im_net* net, im_source x, im_source y,
                  const int64_t* order, int64_t n_order, int64_t batch, int64_t first, int64_t count,
                  int lr_shift, int average_shift, int32_t* right, double* loss) {
   im_work work;
-  im_status status = reserve(&work, isa, net, batch < n_order ? batch : n_order, true);
+  int shift = lr_shift + average_shift;
+  bool online = im_trains_online(net, batch, count, shift);
+  im_status status =
+      reserve(&work, isa, net, batch < n_order ? batch : n_order, online ? ONLINE : TRAINING);
   if (status == IM_OK) im_refresh_float_weights(&work);
   int64_t done = 0;
+  if (status == IM_OK && online) {
+    status = im_train_online(&work, x, y, order + first, count, shift, right ? right + first : NULL,
+                             loss ? loss + first : NULL);
+    if (status == IM_OK) done = count;
+  }
   for (; done < count && status == IM_OK; done++) {
     int64_t step = first + done, start = step * batch;
     int64_t n = n_order - start < batch ? n_order - start : batch;

@@ -103,6 +103,10 @@ class Net:
         biases = [stored(g, fmt).s for g, fmt in zip(batch.biases, formats, strict=False)]
         return tuple(weights), tuple(biases)
 
+    def trains_online(self, batch_size: int, count: int, shift: int) -> bool:
+        """Return False: there is one path only."""
+        return False
+
     def train(
         self,
         x: Array,
