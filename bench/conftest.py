@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import intmlp
 import peers
 from intmlp import _backend
-from timing import ROUNDS, SECONDS, spread, timed, warm
+from timing import QUICK, ROUNDS, SECONDS, spread, timed, warm
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def versus(benchmark):
         with threadpool_limits(threads):
             intmlp.set_num_threads(threads)
             if rounds is None:
-                for side in sides:  # lazy imports, compilers, caches
+                for side in sides:  # lazy imports, compilers
                     timed(side)
-                once = sum(timed(side, calls) for side in sides)
+                once = sum(warm(side, calls) for side in sides)
                 rounds = int(np.clip(SECONDS / (2 * once), *ROUNDS))
             theirs, busy = [], []
 
@@ -122,7 +122,7 @@ def pytest_report_header(config):
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):
-    machine_info["intmlp"] = described()
+    machine_info["intmlp"] = {**described(), "quick": QUICK}
 
 
 def pytest_terminal_summary(terminalreporter):

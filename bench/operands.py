@@ -3,9 +3,10 @@
 import numpy as np
 
 from intmlp import QFormat
+from timing import QUICK
 
 SMALL, MIDDLE, LARGE = (64, 784, 1000), (256, 1000, 1000), (1024, 1024, 1024)
-SHAPES = (SMALL, MIDDLE, LARGE)
+SHAPES = (SMALL,) if QUICK else (SMALL, MIDDLE, LARGE)
 
 # Largest magnitude of each operand, as a power of two, and the width of the formats. Every
 # case holds the magnitude itself, so that no proof of a narrow kernel rests on luck.
