@@ -49,9 +49,11 @@ def versus(benchmark):
         with threadpool_limits(threads):
             intmlp.set_num_threads(threads)
             if rounds is None:
-                for side in sides:  # lazy imports, compilers
-                    timed(side)
-                once = sum(warm(side, calls) for side in sides)
+                first = [timed(side) for side in sides]  # lazy imports, compilers
+                once = sum(
+                    seconds if seconds > 1 else warm(side, calls)
+                    for side, seconds in zip(sides, first, strict=True)
+                )
                 rounds = int(np.clip(SECONDS / (2 * once), *ROUNDS))
             theirs, busy = [], []
 
@@ -74,8 +76,9 @@ def versus(benchmark):
             ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
             benchmark.extra_info.update(theirs=theirs, ratios=ratios)
 
+    before = intmlp.get_num_threads()
     yield run
-    intmlp.set_num_threads(1)
+    intmlp.set_num_threads(before)
 
 
 @pytest.fixture

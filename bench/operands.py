@@ -6,7 +6,9 @@ from intmlp import QFormat
 from timing import QUICK
 
 SMALL, MIDDLE, LARGE = (64, 784, 1000), (256, 1000, 1000), (1024, 1024, 1024)
-SHAPES = (SMALL,) if QUICK else (SMALL, MIDDLE, LARGE)
+if QUICK:
+    MIDDLE = LARGE = SMALL
+SHAPES = tuple(dict.fromkeys((SMALL, MIDDLE, LARGE)))
 
 # Largest magnitude of each operand, as a power of two, and the width of the formats. Every
 # case holds the magnitude itself, so that no proof of a narrow kernel rests on luck.

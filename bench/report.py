@@ -66,7 +66,7 @@ def rows(infos):
         if ratio:
             row["rival"] = info["rival"].replace("_", " ")
             row["theirs"] = figure(info, "theirs")
-            row["ratio"] = f"{number(median(ratio))} ({number(low)} – {number(high)})"
+            row["ratio"] = f"{number(median(ratio))} ({number(low)}..{number(high)})"
         verdicts = []
         if info.get("target"):
             verdicts.append((f"{info['target']:g} x", median(ratio), info["target"], True))

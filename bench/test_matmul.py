@@ -7,6 +7,7 @@ import intmlp
 from intmlp import QFormat, _backend
 from operands import MIDDLE, SHAPES, SMALL, exact_rows, operands, raw
 from peers import load
+from timing import QUICK
 
 # Operands, rival, the ratio wanted, and the shapes.
 DEFAULT = [
@@ -104,7 +105,7 @@ def test_product(versus, backend, instruction_set, name, rival, target, shape):
         )
 
 
-@pytest.mark.parametrize("bits", range(2, 65))
+@pytest.mark.parametrize("bits", range(2, 65, 7 if QUICK else 1))
 def test_width(versus, bits):
     """Throughput over width, any values, with the two lines it is compared to."""
     m, k, n = MIDDLE
