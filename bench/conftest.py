@@ -41,15 +41,16 @@ def versus(benchmark):
     calls : int
         Calls that are timed together, where one is too short for the clock.
     rounds : int
-        Pairs; as many as fit into `SECONDS` where it is not given.
+        Pairs; as many as fit into `SECONDS` where it is not given. One alone is not warmed up.
     """
 
     def run(ours, rival, /, *, table, work, threads=1, calls=1, rounds=None, **extra):
         sides = [ours] if rival is None else [rival, ours]
         with threadpool_limits(threads):
             intmlp.set_num_threads(threads)
+            if rounds != 1:  # lazy imports, compilers
+                first = [timed(side) for side in sides]
             if rounds is None:
-                first = [timed(side) for side in sides]  # lazy imports, compilers
                 once = sum(
                     seconds if seconds > 1 else warm(side, calls)
                     for side, seconds in zip(sides, first, strict=True)

@@ -5,6 +5,7 @@ import numpy as np
 from intmlp import QFormat
 from timing import QUICK
 
+TINY = (16, 784, 1000)  # for rivals that need seconds for more
 SMALL, MIDDLE, LARGE = (64, 784, 1000), (256, 1000, 1000), (1024, 1024, 1024)
 if QUICK:
     MIDDLE = LARGE = SMALL

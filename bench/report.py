@@ -34,12 +34,12 @@ COLOURS = {"ours": "#1f5fa8", "sgemm": "#c2541b", "dgemm": "#4a8f3c", "faint": "
 
 def number(value):
     """Return three significant digits, without an exponent."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def time(seconds):
     for unit, scale in (("s", 1), ("ms", 1e3), ("µs", 1e6)):
-        if seconds * scale >= 1 or unit == "µs":
+        if abs(seconds) * scale >= 1 or unit == "µs":
             return f"{number(seconds * scale)} {unit}"
 
 

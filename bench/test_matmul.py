@@ -5,7 +5,7 @@ import pytest
 
 import intmlp
 from intmlp import QFormat, _backend
-from operands import MIDDLE, SHAPES, SMALL, exact_rows, operands, raw
+from operands import MIDDLE, SHAPES, SMALL, TINY, exact_rows, operands, raw
 from peers import load
 from timing import QUICK
 
@@ -29,7 +29,7 @@ DEFAULT = [
         case
         for bits in ("33 bits", "48 bits", "64 bits")
         for case in (
-            (bits, "numpy_object", 5.0, [SMALL]),
+            (bits, "numpy_object", 5.0, [TINY]),
             (bits, "numpy_int64", 1.0, SHAPES),
         )
     ),
@@ -62,6 +62,8 @@ def rival_of(name, a, b, shift, bits):
         assert (error <= np.finfo(rival().dtype).eps * len(b) * scale).all()
         return rival
     peer = load(name)
+    if name == "numpy_int64":
+        shift = min(shift, 62)  # it has no wider one, and its sums have wrapped long before
     rival = peer.product(a, b, shift, bits)
     bound = len(b) * int(np.abs(a.astype(object)).max()) * int(np.abs(b.astype(object)).max())
     if name == "numpy_object" or bound < 2 ** (53 if name == "numpy_float64" else 63):
