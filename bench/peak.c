@@ -7,10 +7,11 @@
 
 enum { ROUNDS = 100000, ACCUMULATORS = 12 };
 
+/* Processor time: what other programs take does not lower a ceiling. */
 static double now(void) {
   struct timespec t;
 
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 

@@ -80,7 +80,7 @@ def rows(infos):
 
 
 def axes(title, x, y):
-    figure, ax = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, ax = pyplot.subplots(figsize=(8, 4.8), layout="constrained")
     ax.set(title=title, xlabel=x, ylabel=y)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25)
@@ -112,6 +112,17 @@ def width_picture(infos, path):
     save(figure, path)
 
 
+def merged(ceilings):
+    """Return each ceiling with its names; those too close to tell apart are one."""
+    lines = []
+    for name, rate in sorted(ceilings.items(), key=lambda item: -item[1]):
+        if lines and rate > 0.8 * lines[-1][0]:
+            lines[-1][1] += f"\n{name}"
+        else:
+            lines.append([rate, name])
+    return lines
+
+
 def roofline_picture(products, machine, path):
     """Products over arithmetic intensity, under the ceilings of the machine."""
     figure, ax = axes(
@@ -138,10 +149,10 @@ def roofline_picture(products, machine, path):
         fontsize=8,
         color="#555555",
     )
-    for name, rate in ceilings.items():
+    for rate, names in merged(ceilings):
         ax.plot([rate / bandwidth, right], [rate, rate], color=COLOURS["faint"], lw=0.8)
         ax.annotate(
-            f"{name}: {rate:.0f}",
+            f"{number(rate)}: {names}",
             (right, rate),
             xytext=(4, 0),
             textcoords="offset points",
@@ -160,7 +171,7 @@ def roofline_picture(products, machine, path):
         )
     ax.set_xlim(left, right)
     ax.set_ylim(lowest / 3, top * 1.6)
-    ax.legend(frameon=False, fontsize=7, loc="lower right", ncols=2)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=4)
     save(figure, path)
 
 
