@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-# One thread for every library that reads its number when it is loaded.
+# One thread for every library; all read their number when they are loaded.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["APYTYPES_THREAD_COUNT"] = "1"
 os.environ["NPROC"] = "1"
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
@@ -15,7 +16,7 @@ from time import perf_counter, process_time
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_info
 
 import intmlp
 import peers
@@ -46,30 +47,29 @@ def versus(benchmark):
 
     def run(ours, rival, /, *, table, work, threads=1, calls=1, rounds=None, **extra):
         sides = [ours] if rival is None else [rival, ours]
-        with threadpool_limits(threads):
-            intmlp.set_num_threads(threads)
-            if rounds != 1:  # lazy imports, compilers
-                first = [timed(side) for side in sides]
-            if rounds is None:
-                once = sum(
-                    seconds if seconds > 1 else warm(side, calls)
-                    for side, seconds in zip(sides, first, strict=True)
-                )
-                rounds = int(np.clip(SECONDS / (2 * once), *ROUNDS))
-            theirs, busy = [], []
+        intmlp.set_num_threads(threads)
+        if rounds != 1:  # lazy imports, compilers
+            first = [timed(side) for side in sides]
+        if rounds is None:
+            once = sum(
+                seconds if seconds > 1 else warm(side, calls)
+                for side, seconds in zip(sides, first, strict=True)
+            )
+            rounds = int(np.clip(SECONDS / (2 * once), *ROUNDS))
+        theirs, busy = [], []
 
-            def time_rival():
-                start, cpu = perf_counter(), process_time()
-                if rival is not None:
-                    theirs.append(warm(rival, calls))
-                warm(ours, calls)
-                busy.append((process_time() - cpu) / (perf_counter() - start))
+        def time_rival():
+            start, cpu = perf_counter(), process_time()
+            if rival is not None:
+                theirs.append(warm(rival, calls))
+            warm(ours, calls)
+            busy.append((process_time() - cpu) / (perf_counter() - start))
 
-            def repeat_ours():
-                for _ in range(calls):
-                    ours()
+        def repeat_ours():
+            for _ in range(calls):
+                ours()
 
-            benchmark.pedantic(repeat_ours, setup=time_rival, rounds=rounds)
+        benchmark.pedantic(repeat_ours, setup=time_rival, rounds=rounds)
         assert median(busy) < threads + 0.2, f"{median(busy):.2f} threads run, {threads} may"
         mine = [seconds / calls for seconds in benchmark.stats.stats.data]
         benchmark.extra_info.update(table=table, work=work, threads=threads, ours=mine, **extra)
