@@ -180,6 +180,8 @@ def main(source, folder):
     folder = Path(folder)
     tables = {}
     for bench in run["benchmarks"]:
+        if "table" not in bench["extra_info"]:
+            sys.exit(f"{bench['name']} has no figures in {source}: it failed")
         tables.setdefault(bench["extra_info"]["table"], []).append(bench["extra_info"])
     pictures = {}
     if "width" in tables:
