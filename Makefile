@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
+# The build without CUDA (some GB less) wins wherever an index offers it.
+TORCH ?= torch==2.13.0
+
 .PHONY: study test bench lint package clean
 
 # Install this checkout (a copy, never a link to it) with the extras named by EXTRAS.
@@ -21,9 +24,15 @@ test: ## the whole test suite, over every backend
 	$(call install,test)
 	$(BIN)/pytest
 
-bench: ## every benchmark, each beside its rival in the same run
+bench: ## every benchmark, each beside its rival in the same run; writes docs/performance.md
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 0 \
+	    --extra-index-url https://download.pytorch.org/whl/cpu "$(TORCH)"
 	$(call install,bench)
-	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/pytest bench --benchmark-only
+	mkdir -p build
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/pytest bench --benchmark-only \
+	    --benchmark-columns=median,iqr,rounds --benchmark-json=build/bench.json
+	$(BIN)/python bench/report.py build/bench.json docs
 
 lint: ## style and types: ruff, mypy, clang-format
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -1,52 +1,148 @@
-"""What the benchmarks share: a benchmark beside its rival, in turn, in the same run."""
+"""What the benchmarks share: ours beside a rival, in turn, in the same process."""
 
 from __future__ import annotations
 
-from statistics import median
-from time import perf_counter
+import os
 
+# One thread for every library; all read their number when they are loaded.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["APYTYPES_THREAD_COUNT"] = "1"
+os.environ["NPROC"] = "1"
+os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+
+from contextlib import contextmanager
+from statistics import median
+from time import perf_counter, process_time
+
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 import intmlp
-
-
-def seconds(function):
-    """Return how long one call takes."""
-    start = perf_counter()
-    function()
-    return perf_counter() - start
+import peers
+from intmlp import _backend
+from timing import QUICK, ROUNDS, SECONDS, spread, timed, warm
 
 
 @pytest.fixture
 def versus(benchmark):
-    """Return a function that times `ours` beside `rival` and records the ratio of medians.
+    """Return a function that times `ours` beside `rival` and records both, call by call.
 
-    The two run in turn, so that a machine whose speed drifts slows both; the ratio is the
-    median over pairs. pytest-benchmark then times `ours` alone for its table.
+    The two run in turn, so that a machine whose speed drifts slows both; a ratio is the median
+    over the pairs. With `at_most`, `rival` is None and ours has a limit in seconds.
+
+    Parameters of the returned function
+    -----------------------------------
+    table, work : str
+        Where the report shows it.
+    target : float
+        How many times as fast as the rival the project wants to be.
+    threads : int
+        How many each side may use; that neither uses more is checked.
+    calls : int
+        Calls that are timed together, where one is too short for the clock.
+    rounds : int
+        Pairs; as many as fit into `SECONDS` where it is not given. One alone is not warmed up.
     """
 
-    def run(ours, rival, rounds=7, **extra):
-        ours(), rival()  # caches, lazy imports, frequency
-        pairs = [(seconds(ours), seconds(rival)) for _ in range(rounds)]
-        benchmark.extra_info["rival_median_s"] = median(theirs for _, theirs in pairs)
-        benchmark.extra_info["times_faster"] = round(median(b / a for a, b in pairs), 2)
-        benchmark.extra_info.update(extra)
-        benchmark.pedantic(ours, rounds=rounds, warmup_rounds=1)
+    def run(ours, rival, /, *, table, work, threads=1, calls=1, rounds=None, **extra):
+        sides = [ours] if rival is None else [rival, ours]
+        intmlp.set_num_threads(threads)
+        if rounds != 1:  # lazy imports, compilers
+            first = [timed(side) for side in sides]
+        if rounds is None:
+            once = sum(
+                seconds if seconds > 1 else warm(side, calls)
+                for side, seconds in zip(sides, first, strict=True)
+            )
+            rounds = int(np.clip(SECONDS / (2 * once), *ROUNDS))
+        theirs, busy = [], []
 
-    return run
+        def time_rival():
+            start, cpu = perf_counter(), process_time()
+            if rival is not None:
+                theirs.append(warm(rival, calls))
+            warm(ours, calls)
+            busy.append((process_time() - cpu) / (perf_counter() - start))
+
+        def repeat_ours():
+            for _ in range(calls):
+                ours()
+
+        benchmark.pedantic(repeat_ours, setup=time_rival, rounds=rounds)
+        assert median(busy) < threads + 0.2, f"{median(busy):.2f} threads run, {threads} may"
+        mine = [seconds / calls for seconds in benchmark.stats.stats.data]
+        benchmark.extra_info.update(table=table, work=work, threads=threads, ours=mine, **extra)
+        if rival is not None:
+            ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
+            benchmark.extra_info.update(theirs=theirs, ratios=ratios)
+
+    before = intmlp.get_num_threads()
+    yield run
+    intmlp.set_num_threads(before)
+
+
+@pytest.fixture
+def backend():
+    """Return a context manager in which a backend serves; skips where there is none of the name."""
+
+    @contextmanager
+    def serving(name):
+        if name not in _backend.available():
+            pytest.skip(f"this build and processor have no backend {name}")
+        before = _backend.active_name()
+        _backend.use(name)
+        try:
+            yield
+        finally:
+            _backend.use(before)
+
+    return serving
+
+
+def openblas():
+    """Return version and kernels of the OpenBLAS that serves NumPy."""
+    found = [lib for lib in threadpool_info() if lib["internal_api"] == "openblas"]
+    serving = [lib for lib in found if "numpy" in lib["filepath"]] or found
+    if not serving:
+        return "none: NumPy uses another BLAS"
+    return f"{serving[0]['version']}, kernels for {serving[0]['architecture']}"
+
+
+def described():
+    """Return what is timed, and where."""
+    config = intmlp.show_config()
+    keys = ("cpu", "platform", "version", "backend", "backends", "build", "python")
+    return {**{key: config[key] for key in keys}, "openblas": openblas(), **peers.versions()}
+
+
+def pytest_configure(config):
+    # A benchmark that is skipped, or fails before it times anything, says so itself.
+    config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")
 
 
 def pytest_report_header(config):
-    """Say what is timed, and where."""
-    return [f"{key}: {value}" for key, value in intmlp.show_config().items()]
+    return [f"{key}: {value}" for key, value in described().items()]
+
+
+def pytest_benchmark_update_machine_info(config, machine_info):
+    machine_info["intmlp"] = {**described(), "quick": QUICK}
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print the ratios below the table."""
+    """Print the ratios below the table, each with its quartiles and its target."""
     session = getattr(terminalreporter.config, "_benchmarksession", None)
-    rows = [bench for bench in session.benchmarks if bench.extra_info] if session else []
-    if rows:
-        terminalreporter.section("times faster than NumPy int64, in the same run")
-    for bench in rows:
-        values = ", ".join(f"{key} {value}" for key, value in bench.extra_info.items())
-        terminalreporter.write_line(f"{bench.name}: {values}")
+    if not session or not session.benchmarks:
+        return
+    terminalreporter.section("times as fast as the rival, in turn in the same run")
+    for info in (bench.extra_info for bench in session.benchmarks):
+        if "ours" not in info:
+            continue  # its test failed, which is reported above
+        if "ratios" in info:
+            low, high = spread(info["ratios"])
+            text = f"{median(info['ratios']):.2f} ({low:.2f}..{high:.2f}) x {info['rival']}"
+            if info.get("target"):
+                text += f", wanted {info['target']}"
+        else:
+            text = f"{median(info['ours']):.3g}"
+        terminalreporter.write_line(f"{info['table']}, {info['work']}: {text}")
