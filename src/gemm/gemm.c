@@ -93,6 +93,16 @@ static im_range sample(im_strided x, int64_t lanes, int64_t steps) {
   return range;
 }
 
+/* Fetch the part of the result that the next sink reads as well as writes. */
+static void prefetch_result(const im_sink* sink, im_place place) {
+  if (sink->kind != IM_UPDATE) return;
+  ptrdiff_t size = (ptrdiff_t)im_elem_size(im_elem_of(sink->fmt));
+  for (int i = 0; i < place.rows; i++) {
+    const char* at = (const char*)sink->out + ((place.row + i) * place.n + place.column) * size;
+    for (ptrdiff_t byte = 0; byte < place.columns * size; byte += 64) IM_PREFETCH(at + byte);
+  }
+}
+
 /* One packed block of a times one of b: tile by tile into the sink. */
 static void multiply_block(const im_product* p, const im_kernel* kernel, int64_t block,
                            const char* a_panels, int64_t row, int64_t rows, const char* b_panels,
@@ -109,6 +119,7 @@ static void multiply_block(const im_product* p, const im_kernel* kernel, int64_t
                         (int)smaller(columns - j, width)};
       int vectors = (place.columns + kernel->lanes - 1) / kernel->lanes;
       int stride = vectors * kernel->lanes;
+      prefetch_result(p->sink, place);
       kernel->tile[vectors - 1](groups, block, a_panels, b, &sums);
       b += lane_size * (size_t)stride;
       switch (im_layouts[kernel->scheme].sum) {

@@ -125,6 +125,13 @@ int64_t im_exact_block(im_scheme scheme, im_bounds bounds, int64_t k);
 /* The index of the cheapest kernel that is exact under these bounds. */
 int im_select(const im_isa* isa, im_bounds bounds, int64_t k);
 
+/* A hint to fetch what will be read or written soon; any address will do. */
+#ifdef __GNUC__
+#define IM_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define IM_PREFETCH(p) (void)(p)
+#endif
+
 /* The product ---------------------------------------------------------------------------------- */
 
 /* What served a product: the kernel, the ranges it saw, its proof. */

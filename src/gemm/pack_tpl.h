@@ -8,12 +8,6 @@
  */
 #include "gemm.h"
 
-#ifdef __GNUC__
-#define IM_PREFETCH(p) __builtin_prefetch(p)
-#else
-#define IM_PREFETCH(p) (void)(p)
-#endif
-
 enum { CHUNK = 16 };
 
 typedef union {
@@ -66,6 +60,8 @@ IM_INLINE void gather_i32(im_strided from, int lanes, int steps, int width, int3
   }
   if (from.step_stride == (ptrdiff_t)sizeof *to) {
     int lanes8 = lanes / 8 * 8, steps8 = steps / 8 * 8;
+    for (int lane = 0; lane < lanes; lane++) /* of the chunk after the next */
+      IM_PREFETCH(from.data + lane * from.lane_stride + 2 * CHUNK * (int)sizeof *to);
     for (int lane = 0; lane < lanes8; lane += 8)
       for (int step = 0; step < steps8; step += 8)
         transpose_8x8(from.data + lane * from.lane_stride + step * from.step_stride,

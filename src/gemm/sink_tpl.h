@@ -46,20 +46,16 @@ static void sink_wide(const im_sink* sink, im_place place, const im_wide* sums, 
  */
 
 /* The bound that proved int64 includes the shifted bias, which is below 2**63. */
-static inline void add_bias_i64(const im_sink* sink, im_place place, int64_t* sums, int stride) {
-#define ADD_BIAS(T)                                                                        \
-  do {                                                                                     \
-    const T* bias = (const T*)sink->bias + place.column;                                   \
-    for (int i = 0; i < place.rows; i++)                                                   \
-      for (int j = 0; j < place.columns; j++)                                              \
-        sums[i * stride + j] += (int64_t)((uint64_t)(int64_t)bias[j] << sink->bias_shift); \
-  } while (0)
-  if (sink->bias_elem == IM_I32)
-    ADD_BIAS(int32_t);
-  else
-    ADD_BIAS(int64_t);
-#undef ADD_BIAS
-}
+#define DEFINE_ADD_BIAS(NAME, T)                                                              \
+  static void NAME(const T* restrict bias, int shift, im_place place, int64_t* restrict sums, \
+                   int stride) {                                                              \
+    for (int i = 0; i < place.rows; i++, sums += stride)                                      \
+      for (ptrdiff_t j = 0; j < place.columns; j++)                                           \
+        sums[j] += (int64_t)((uint64_t)(int64_t)bias[j] << shift);                            \
+  }
+DEFINE_ADD_BIAS(add_bias_i32, int32_t)
+DEFINE_ADD_BIAS(add_bias_i64, int64_t)
+#undef DEFINE_ADD_BIAS
 
 /* k 1..63; the rules are constants where inlined. */
 IM_INLINE void requantize_i64(void* out, im_elem elem, int64_t at, const int64_t* sums, int count,
@@ -81,7 +77,10 @@ static void sink_i64(const im_sink* sink, im_place place, int64_t* sums, int str
   im_format fmt = sink->fmt;
   im_elem elem = im_elem_of(fmt);
   int k = sink->frac_in - fmt.frac;
-  if (sink->bias) add_bias_i64(sink, place, sums, stride);
+  if (sink->bias && sink->bias_elem == IM_I32)
+    add_bias_i32((const int32_t*)sink->bias + place.column, sink->bias_shift, place, sums, stride);
+  else if (sink->bias)
+    add_bias_i64((const int64_t*)sink->bias + place.column, sink->bias_shift, place, sums, stride);
   for (int i = 0; i < place.rows; i++, sums += stride) {
     int64_t at = (place.row + i) * place.n + place.column;
 #define REQUANTIZE(RULES)                                                 \
