@@ -84,10 +84,12 @@ typedef struct {
   int bits; /* every element lies in -2**(bits-1) .. 2**(bits-1) - 1 */
 } im_matrix;
 
-/* Memory that successive products reuse; starts as {0}, ends with im_scratch_free. */
+/* Memory that successive products reuse, and the threads that they may use; starts as
+ * {.threads = ...}, ends with im_scratch_free. */
 typedef struct {
   void* data;
   size_t size;
+  int threads; /* at least 1 */
 } im_scratch;
 
 void im_scratch_free(im_scratch* scratch);

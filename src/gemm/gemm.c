@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 
+#include "../cpu/threads.h"
 #include "gemm.h"
 
 /* Bytes of a packed block of b, for the second-level cache, and of a, for the third; and of a
@@ -31,7 +32,7 @@ void* im_scratch_reserve(im_scratch* scratch, size_t size) {
 
 void im_scratch_free(im_scratch* scratch) {
   free(scratch->data);
-  *scratch = (im_scratch){0};
+  *scratch = (im_scratch){.threads = scratch->threads};
 }
 
 /* Lanes of a block: as many as its bytes hold, in whole panels, at least one; no more than there
@@ -49,8 +50,34 @@ static size_t block_bytes(int64_t bytes, int64_t k, int64_t lanes) {
   return all < most ? all : most;
 }
 
-size_t im_gemm_scratch(int64_t m, int64_t n, int64_t k) {
-  return block_bytes(A_BLOCK_BYTES, k, m) + block_bytes(B_BLOCK_BYTES, k, n) + 2 * 64;
+/* How a product is shared out: parts of its columns, or of its rows where those are more, in whole
+ * panels; each part enough work for a thread to be worth its start. */
+typedef struct {
+  int parts;
+  int64_t rows, columns; /* of a part; the last one may have fewer */
+} im_share;
+
+static im_share share_out(int64_t m, int64_t n, int64_t k, int threads) {
+  const double work = (double)m * (double)n * (double)k, least = 24e6;
+  int64_t most = work / least < threads ? (int64_t)(work / least) : threads;
+  if (most < 2) return (im_share){1, m, n};
+  if (n >= m) {
+    int64_t columns = round_up((n + most - 1) / most, IM_MAX_LANES);
+    return (im_share){(int)((n + columns - 1) / columns), m, columns};
+  }
+  int64_t rows = round_up((m + most - 1) / most, IM_MAX_ROWS);
+  return (im_share){(int)((m + rows - 1) / rows), rows, n};
+}
+
+static size_t part_scratch(im_share share, int64_t k) {
+  size_t size = block_bytes(A_BLOCK_BYTES, k, share.rows) +
+                block_bytes(B_BLOCK_BYTES, k, share.columns) + 2 * 64;
+  return size + (64 - size % 64);
+}
+
+size_t im_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads) {
+  im_share share = share_out(m, n, k, threads);
+  return (size_t)share.parts * part_scratch(share, k);
 }
 
 /* A product of one thread -------------------------------------------------------------------- */
@@ -185,6 +212,30 @@ static im_status multiply(const im_product* p, im_part part, char* scratch, im_p
   return IM_OK;
 }
 
+/* The product shared out ---------------------------------------------------------------------- */
+
+typedef struct {
+  const im_product* product;
+  im_share share;
+  size_t size; /* scratch of a part */
+  char* scratch;
+  im_plan* plan;    /* of the first part */
+  im_status status; /* of the first part: a forced kernel that is not exact is tried by one */
+} im_crew;
+
+static void multiply_part(void* context, int part) {
+  im_crew* crew = context;
+  const im_product* p = crew->product;
+  im_share share = crew->share;
+  int64_t row = share.rows < p->m ? part * share.rows : 0;
+  int64_t column = share.columns < p->n ? part * share.columns : 0;
+  im_part here = {row, smaller(share.rows, p->m - row), column,
+                  smaller(share.columns, p->n - column)};
+  im_status status = multiply(p, here, crew->scratch + (size_t)part * crew->size,
+                              part == 0 ? crew->plan : NULL);
+  if (part == 0) crew->status = status;
+}
+
 im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
                   const im_sink* given, int forced, im_scratch* scratch, im_plan* plan) {
   im_sink sink = *given;
@@ -197,9 +248,16 @@ im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_
     if (plan) *plan = (im_plan){.kernel = -1};
     return IM_OK;
   }
-  char* memory = im_scratch_reserve(scratch, im_gemm_scratch(m, n, k));
-  if (!memory) return IM_NO_MEMORY;
-  return multiply(&product, (im_part){0, m, 0, n}, memory, plan);
+  im_share share = share_out(m, n, k, scratch->threads);
+  size_t size = part_scratch(share, k);
+  im_crew crew = {&product, share, size, NULL, plan, IM_OK};
+  crew.scratch = im_scratch_reserve(scratch, (size_t)share.parts * size);
+  if (!crew.scratch) return IM_NO_MEMORY;
+  if (share.parts == 1)
+    multiply_part(&crew, 0);
+  else
+    im_parallel(share.parts, multiply_part, &crew);
+  return crew.status;
 }
 
 im_status im_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,

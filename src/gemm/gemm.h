@@ -147,7 +147,7 @@ bool im_vector_product(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, i
                        const im_sink* sink);
 
 /* The scratch that suffices for a product of these sizes, whatever serves it. */
-size_t im_gemm_scratch(int64_t m, int64_t n, int64_t k);
+size_t im_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads);
 
 /* Memory of at least `size` bytes, kept for the next product; NULL where there is none. */
 void* im_scratch_reserve(im_scratch* scratch, size_t size);
