@@ -41,7 +41,7 @@ lint: ## style and types: ruff, mypy, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(find src -name '*.[ch]')
+	$(BIN)/clang-format --dry-run --Werror $$(find src tests -name '*.[ch]')
 
 package: ## wheel, sdist and pure wheel: contents, and a run of each in a clean environment
 	PYTHON=$(PYTHON) tools/check_package.sh

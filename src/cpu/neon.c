@@ -7,6 +7,6 @@
 
 static bool supported(void) { return true; }
 
-const im_isa im_isa_neon = {"neon", supported, im_kernels_scalar, &im_loops_scalar};
+const im_isa im_isa_neon = {"neon", supported, im_kernels_neon, &im_loops_scalar};
 
 #endif

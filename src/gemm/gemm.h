@@ -89,8 +89,8 @@ static inline bool im_kernel_usable(const im_kernel* kernel) {
 }
 
 /* The kernels of each instruction set; NULL ends the list. */
-extern const im_kernel *const im_kernels_scalar[], *const im_kernels_avx2[],
-                                                       *const im_kernels_avx512[];
+extern const im_kernel *const im_kernels_scalar[],
+    *const im_kernels_avx2[], *const im_kernels_avx512[], *const im_kernels_neon[];
 
 /* Every list ends in these, for any operand. */
 #ifdef IM_INT128
