@@ -14,13 +14,14 @@ class BuildCore(build_ext):
         """Complete the flags for the compiler that was found, and build."""
         import numpy
 
-        flags = ["-std=c11", "-O3", "-Wall", "-Wextra", "-ffp-contract=off"]
+        flags = ["-std=c11", "-O3", "-Wall", "-Wextra", "-ffp-contract=off", "-pthread"]
         # No code here reads or traps the exception flags of floats. The compiler may then
         # compute both sides of a comparison, and so vectorise it; no result changes.
         flags.append("-fno-trapping-math")
         if self.compiler.compiler_type == "msvc":
             flags = ["/std:c11", "/O2", "/fp:precise"]
         for extension in self.extensions:
+            extension.extra_link_args = ["-pthread"] if os.name == "posix" else []
             extension.include_dirs.append(numpy.get_include())
             # The user's CFLAGS come first on the command line; repeated here, they win.
             extension.extra_compile_args = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ._config import show_config
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__, arithmetic_version
-from .ops import dequantize, matmul, quantize, requantize
+from .ops import MatmulPlan, dequantize, explain_matmul, matmul, quantize, requantize
 from .qformat import QFormat
 
 if TYPE_CHECKING:
@@ -36,12 +36,14 @@ __all__ = [
     "History",
     "Initialisation",
     "LayerFormats",
+    "MatmulPlan",
     "Parts",
     "QFormat",
     "Step",
     "__version__",
     "arithmetic_version",
     "dequantize",
+    "explain_matmul",
     "get_num_threads",
     "leaky_relu",
     "linear",

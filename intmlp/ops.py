@@ -6,7 +6,7 @@ there is nothing to check or convert, and a small call is not made slow by looki
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -188,7 +188,8 @@ def matmul(
     Notes
     -----
     No partial sum wraps, saturates or rounds, whatever the values and the length of the
-    sum. Source: docs/numerics.md, section 2.
+    sum; `explain_matmul` says which kernel serves and why it is exact. Source:
+    docs/numerics.md, section 2.
 
     Examples
     --------
@@ -204,6 +205,86 @@ def matmul(
             return out
     instance("fmt", fmt, QFormat)
     _no_stream(stream)
+    left, right, addend, bias_shift = _operands(a, b, frac_in, bias, bias_frac)
+    return _backend.active().matmul(left, right, addend, bias_shift, shift("frac_in", frac_in), fmt)
+
+
+class MatmulPlan(NamedTuple):
+    """How a matrix product is computed, and the proof that it is exact."""
+
+    backend: str
+    """The backend that serves, as ``c:avx512``."""
+    kernel: str
+    """The kernel: ``vector`` where the operands are not packed."""
+    accumulator: str
+    """What sums the products within a block."""
+    a_range: tuple[int, int]
+    """The least and the largest value of `a`, and 0."""
+    b_range: tuple[int, int]
+    """The least and the largest value of `b`, and 0."""
+    bound: int
+    """No sum or partial sum is larger in magnitude, bias included, by these ranges."""
+    block: int
+    """Steps of a sum after which the accumulators are moved into wider ones."""
+
+
+def explain_matmul(
+    a: ArrayLike,
+    b: ArrayLike,
+    frac_in: int,
+    fmt: QFormat,
+    *,
+    bias: ArrayLike | None = None,
+    bias_frac: int | None = None,
+) -> MatmulPlan:
+    """Return which kernel computes ``matmul`` of these arguments, and why it is exact.
+
+    Parameters
+    ----------
+    a, b, frac_in, fmt, bias, bias_frac
+        Those of `matmul`.
+
+    Returns
+    -------
+    MatmulPlan
+        Where blocks of a large product are served by several kernels, the last of them, which
+        is the widest; the ranges are those of all values.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `matmul`.
+
+    Notes
+    -----
+    The product is computed and thrown away, by one thread. The proofs, and the limits of each
+    kernel, stand in ``src/gemm/select.c``. No result depends on the kernel.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> plan = intmlp.explain_matmul([[3, -5], [2, 4]], [[7, 1], [2, 0]], 4, intmlp.QFormat(8, 2))
+    >>> plan.a_range, plan.b_range, plan.bound
+    ((-5, 4), (0, 7), 70)
+    """
+    instance("fmt", fmt, QFormat)
+    left, right, addend, bias_shift = _operands(a, b, frac_in, bias, bias_frac)
+    kernel, accumulator, a_range, b_range, block = _backend.active().explain_matmul(
+        left, right, addend, bias_shift
+    )
+    largest_a, largest_b = (max(-low, high) for low, high in (a_range, b_range))
+    bound = left.shape[1] * largest_a * largest_b
+    if addend is not None:
+        bound += max((abs(int(value)) for value in addend), default=0) << bias_shift
+    return MatmulPlan(
+        _backend.active_name(), kernel, accumulator, a_range, b_range, bound, block
+    )
+
+
+def _operands(
+    a: ArrayLike, b: ArrayLike, frac_in: int, bias: ArrayLike | None, bias_frac: int | None
+) -> tuple[Raw, Raw, Raw | None, int]:
+    """Return checked operands of a product: `a`, `b`, the bias and its shift."""
     left, right = integers("a", a), integers("b", b)
     for name, operand in (("a", left), ("b", right)):
         if operand.ndim != 2:
@@ -228,7 +309,7 @@ def matmul(
             )
     elif bias_frac is not None:
         raise TypeError(f"bias_frac must be None without a bias, got {bias_frac}")
-    return _backend.active().matmul(left, right, addend, bias_shift, shift("frac_in", frac_in), fmt)
+    return left, right, addend, bias_shift
 
 
 def _contiguous(array: Raw) -> Raw:

@@ -101,6 +101,17 @@ im_status im_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int6
                     const void* bias, im_elem bias_elem, int bias_shift, int frac_in, im_format fmt,
                     void* out, int kernel, im_scratch* scratch);
 
+/* How such a product is served, and the proof that it is exact. */
+typedef struct {
+  const char *kernel, *accumulator;
+  int64_t a_low, a_high, b_low, b_high; /* the values of a and b lie in these, with 0 */
+  int64_t block; /* steps of a sum after which the accumulators are moved on */
+} im_explanation;
+
+im_status im_explain_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
+                            int64_t k, const void* bias, im_elem bias_elem, int bias_shift,
+                            im_explanation* explanation);
+
 /* Networks ----------------------------------------------------------------------------------- */
 
 typedef enum { IM_LINEAR, IM_RELU, IM_LEAKY_RELU } im_activation;

@@ -60,6 +60,11 @@ def matmul(
     `matmul_kernels`; ValueError where its proof of exactness does not hold.
     """
 
+def explain_matmul(
+    a: Raw, b: Raw, bias: Raw | None, bias_shift: int
+) -> tuple[str, str, tuple[int, int], tuple[int, int], int]:
+    """Return kernel, accumulator, ranges of `a` and `b`, steps of a block."""
+
 # The same for plain arguments of the public functions, which need no check and no conversion:
 # arrays of the core's own dtypes, aligned, in native byte order, with values in their range.
 # None where an argument is not plain, and nothing is computed; the checked way says why, and

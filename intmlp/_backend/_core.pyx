@@ -44,6 +44,7 @@ cdef extern from "intmlp.h" nogil:
     ctypedef struct im_scratch:
         void *data
         size_t size
+        int threads
     ctypedef enum im_activation:
         IM_LINEAR
         IM_RELU
@@ -92,6 +93,17 @@ cdef extern from "intmlp.h" nogil:
     im_status im_matmul(const im_isa *isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
                         int64_t k, const void *bias, im_elem bias_elem, int bias_shift,
                         int frac_in, im_format fmt, void *out, int kernel, im_scratch *scratch)
+    ctypedef struct im_explanation:
+        const char *kernel
+        const char *accumulator
+        int64_t a_low
+        int64_t a_high
+        int64_t b_low
+        int64_t b_high
+        int64_t block
+    im_status im_explain_matmul(const im_isa *isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
+                                int64_t k, const void *bias, im_elem bias_elem, int bias_shift,
+                                im_explanation *explanation)
     bint im_source_is_valid(im_source x, int64_t rows, int64_t columns, im_format fmt)
     void im_set_threads(int n)
     void im_limit_threads(int n)
@@ -278,6 +290,7 @@ cpdef matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fm
     cdef im_scratch scratch
     scratch.data = NULL
     scratch.size = 0
+    scratch.threads = im_threads()
     cdef im_status status
     with nogil:
         status = im_matmul(use, left, right, m, n, k, addend, addend_elem, bias_shift, frac_in,
@@ -287,6 +300,25 @@ cpdef matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fm
         raise ValueError(f"kernel must be one that is exact for these operands, got {kernel!r}")
     check(status)
     return out
+
+
+def explain_matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift):
+    cdef im_matrix left = as_matrix(a), right = as_matrix(b)
+    cdef int64_t m = cnp.PyArray_DIM(a, 0), n = cnp.PyArray_DIM(b, 1), k = cnp.PyArray_DIM(a, 1)
+    cdef const void *addend = NULL
+    cdef im_elem addend_elem = IM_I32
+    if bias is not None:
+        addend = cnp.PyArray_DATA(<cnp.ndarray>bias)
+        addend_elem = elem_of(<cnp.ndarray>bias)
+    cdef const im_isa *use = isa
+    cdef im_explanation found
+    cdef im_status status
+    with nogil:
+        status = im_explain_matmul(use, left, right, m, n, k, addend, addend_elem, bias_shift,
+                                   &found)
+    check(status)
+    return (found.kernel.decode(), found.accumulator.decode(), (found.a_low, found.a_high),
+            (found.b_low, found.b_high), found.block)
 
 
 cdef int check(im_status status) except -1:

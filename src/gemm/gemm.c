@@ -220,7 +220,7 @@ typedef struct {
   size_t size; /* scratch of a part */
   char* scratch;
   im_plan* plan;    /* of the first part */
-  im_status status; /* of the first part: a forced kernel that is not exact is tried by one */
+  im_status status; /* of the first part */
 } im_crew;
 
 static void multiply_part(void* context, int part) {
@@ -231,9 +231,20 @@ static void multiply_part(void* context, int part) {
   int64_t column = share.columns < p->n ? part * share.columns : 0;
   im_part here = {row, smaller(share.rows, p->m - row), column,
                   smaller(share.columns, p->n - column)};
-  im_status status = multiply(p, here, crew->scratch + (size_t)part * crew->size,
-                              part == 0 ? crew->plan : NULL);
+  im_status status =
+      multiply(p, here, crew->scratch + (size_t)part * crew->size, part == 0 ? crew->plan : NULL);
   if (part == 0) crew->status = status;
+}
+
+static im_range range_of(im_matrix x, int64_t rows, int64_t columns) {
+  im_range range = {0, 0};
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < columns; j++) {
+      const char* at = (const char*)x.data + i * x.row_stride + j * x.col_stride;
+      int64_t v = im_load(at, x.elem, 0);
+      range = im_union(range, (im_range){v < 0 ? v : 0, v > 0 ? v : 0});
+    }
+  return range;
 }
 
 im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
@@ -245,10 +256,11 @@ im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_
     if (product.bias == 0) sink.bias = NULL; /* zeros, which no shift needs to reach */
   }
   if (forced < 0 && im_vector_product(isa, a, b, m, n, k, &sink)) {
-    if (plan) *plan = (im_plan){.kernel = -1};
+    if (plan) *plan = (im_plan){-1, {range_of(a, m, k), range_of(b, k, n), product.bias}, k};
     return IM_OK;
   }
-  im_share share = share_out(m, n, k, scratch->threads);
+  /* A forced kernel may be refused, and a plan is one: for one thread. */
+  im_share share = share_out(m, n, k, forced >= 0 || plan ? 1 : scratch->threads);
   size_t size = part_scratch(share, k);
   im_crew crew = {&product, share, size, NULL, plan, IM_OK};
   crew.scratch = im_scratch_reserve(scratch, (size_t)share.parts * size);
@@ -265,4 +277,42 @@ im_status im_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int6
                     void* out, int kernel, im_scratch* scratch) {
   im_sink sink = {IM_REQUANTIZE, fmt, frac_in, bias, bias_elem, bias_shift, out, NULL, NULL};
   return im_gemm(isa, a, b, m, n, k, &sink, kernel, scratch, NULL);
+}
+
+im_status im_explain_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
+                            int64_t k, const void* bias, im_elem bias_elem, int bias_shift,
+                            im_explanation* explanation) {
+  static const char* const accumulators[] = {
+      [IM_SCHEME_I8] = "int32",
+      [IM_SCHEME_I16] = "int32",
+      [IM_SCHEME_I16SPLIT] = "int32 and a sum of high halves",
+      [IM_SCHEME_I16ANY] = "int32 modulo 2**32 and a sum of high bytes",
+      [IM_SCHEME_I24] = "int32, three for two limbs",
+      [IM_SCHEME_F64] = "float64",
+      [IM_SCHEME_I32] = "int64",
+      [IM_SCHEME_I32ANY] = "int64 modulo 2**64 and a sum of top bits",
+      [IM_SCHEME_I64] = "int64",
+      [IM_SCHEME_I128] = "128 bits",
+      [IM_SCHEME_WIDE] = "192 bits",
+  };
+  im_sink sink = {
+      IM_DISCARD, {32, 0, IM_FLOOR, IM_WRAP}, 0, bias, bias_elem, bias_shift, NULL, NULL, NULL};
+  im_scratch scratch = {.threads = 1};
+  im_plan plan;
+  im_status status = im_gemm(isa, a, b, m, n, k, &sink, -1, &scratch, &plan);
+  im_scratch_free(&scratch);
+  if (status != IM_OK) return status;
+  im_bounds bounds = plan.bounds;
+  bool packed = plan.kernel >= 0;
+  im_scheme scheme = packed ? isa->kernels[plan.kernel]->scheme : IM_SCHEME_I64;
+  *explanation = (im_explanation){
+      packed ? isa->kernels[plan.kernel]->name : "vector",
+      accumulators[scheme],
+      bounds.a.low,
+      bounds.a.high,
+      bounds.b.low,
+      bounds.b.high,
+      smaller(plan.block * im_layouts[scheme].steps, k),
+  };
+  return IM_OK;
 }

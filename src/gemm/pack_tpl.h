@@ -119,13 +119,14 @@ IM_INLINE uint32_t quad_of(int32_t v0, int32_t v1, int32_t v2, int32_t v3) {
 /* Signed bytes to unsigned ones, each with 128 added, where they are of a. */
 IM_INLINE uint32_t offset_of(bool of_a) { return of_a ? 0x80808080u : 0; }
 
-/* The head of b takes -128 times the sum of what a's offset multiplies. */
+/* The head of b takes -128 times the sum of what a's offset multiplies. Unsigned, since values
+ * that the scheme cannot hold may overflow here, before the range refuses them. */
 IM_INLINE void add_to_head(const int32_t* restrict v, ptrdiff_t stride, int width, int shift,
                            int32_t* restrict head) {
   for (int i = 0; i < width; i++) {
-    int32_t sum = 0;
-    for (int step = 0; step < CHUNK; step++) sum += v[step * stride + i] >> shift;
-    head[i] -= 128 * sum;
+    uint32_t sum = 0;
+    for (int step = 0; step < CHUNK; step++) sum += (uint32_t)(v[step * stride + i] >> shift);
+    head[i] = (int32_t)((uint32_t)head[i] - 128 * sum);
   }
 }
 
@@ -158,8 +159,10 @@ IM_INLINE void cut_i24(const int32_t* restrict v, ptrdiff_t stride, int width,
                        uint32_t* restrict to) {
   for (int step = 0; step < CHUNK; step += 2, v += 2 * stride, to += 3 * width) {
     for (int i = 0; i < width; i++) {
-      int32_t high0 = (v[i] + 2048) >> 12, high1 = (v[stride + i] + 2048) >> 12;
-      int32_t low0 = v[i] - high0 * 4096, low1 = v[stride + i] - high1 * 4096;
+      int32_t high0 = (v[i] >> 12) + (v[i] >> 11 & 1);
+      int32_t high1 = (v[stride + i] >> 12) + (v[stride + i] >> 11 & 1);
+      int32_t low0 = (int32_t)((uint32_t)v[i] - (uint32_t)high0 * 4096);
+      int32_t low1 = (int32_t)((uint32_t)v[stride + i] - (uint32_t)high1 * 4096);
       to[i] = pair_of(low0, low1);
       to[width + i] = pair_of(high0, high1);
       to[2 * width + i] = pair_of(low0 + high0, low1 + high1);

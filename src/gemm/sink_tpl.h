@@ -23,6 +23,7 @@ static void sink_one(const im_sink* sink, int64_t at, im_wide sum) {
                im_update_wide(im_load(sink->out, elem, at), sum, k, sink->fmt));
       return;
     case IM_TO_FLOAT: ((double*)sink->out)[at] = im_wide_to_double(sum, sink->frac_in); return;
+    case IM_DISCARD: return;
   }
 }
 

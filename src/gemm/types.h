@@ -32,12 +32,13 @@ typedef struct {
   im_elem elem;
 } im_strided;
 
-typedef enum { IM_REQUANTIZE, IM_UPDATE, IM_TO_FLOAT } im_sink_kind;
+typedef enum { IM_REQUANTIZE, IM_UPDATE, IM_TO_FLOAT, IM_DISCARD } im_sink_kind;
 
 /* What becomes of the exact sum s in row i, column j of an (m, n) result:
  *   IM_REQUANTIZE  out = requantize(s + bias[j] * 2**bias_shift, frac_in, fmt)
  *   IM_UPDATE      out = enter(out + R(-s)), from frac_in, by fmt's rules
  *   IM_TO_FLOAT    out = s * 2**-frac_in, correctly rounded (out holds float64)
+ *   IM_DISCARD     nothing
  * out is in C order. `finish` then sees elements at .. at + count of out, while they are hot. */
 typedef struct {
   im_sink_kind kind;

@@ -83,6 +83,7 @@ static void lay_out(im_work* work, purpose purpose) {
 static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, int64_t capacity,
                          purpose purpose) {
   *work = (im_work){.isa = isa, .net = net, .capacity = capacity};
+  work->scratch.threads = im_threads();
   lay_out(work, purpose);
   work->memory = calloc(work->used, 1);
   if (!work->memory) return IM_NO_MEMORY;
@@ -94,7 +95,8 @@ static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, in
     const int64_t products[][3] = {
         {capacity, n_out, n_in}, {capacity, n_in, n_out}, {n_out, n_in, capacity}};
     for (int i = 0; i < 3; i++) {
-      size_t size = im_gemm_scratch(products[i][0], products[i][1], products[i][2]);
+      size_t size =
+          im_gemm_scratch(products[i][0], products[i][1], products[i][2], work->scratch.threads);
       if (size > scratch) scratch = size;
     }
   }

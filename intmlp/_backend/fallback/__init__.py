@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..._check import choice
 from .arith import dequantize, quantize, requantize
-from .gemm import matmul, matmul_kernels
+from .gemm import explain_matmul, matmul, matmul_kernels
 from .plain import plain_dequantize, plain_matmul, plain_quantize, plain_requantize
 from .threads import limit_threads, set_threads, threads
 from .train import Net
@@ -20,6 +20,7 @@ __all__ = [
     "dequantize",
     "instruction_sets",
     "limit_threads",
+    "explain_matmul",
     "matmul",
     "matmul_kernels",
     "plain_dequantize",

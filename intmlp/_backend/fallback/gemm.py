@@ -17,6 +17,12 @@ def matmul_kernels() -> tuple[str, ...]:
     return tuple(_KERNELS)
 
 
+def _bound(a: Array, b: Array) -> float:
+    """Return B of `product`, in float64."""
+    largest_row = np.abs(a.astype(np.float64)).sum(axis=1).max(initial=0.0)
+    return float(largest_row * np.abs(b.astype(np.float64)).max(initial=0.0))
+
+
 def product(a: Array, b: Array, kernel: str | None = None) -> Array:
     """Return the exact ``a @ b`` of exact arrays, shapes (m, k) and (k, n).
 
@@ -42,14 +48,12 @@ def product(a: Array, b: Array, kernel: str | None = None) -> Array:
     B below that. Above, its ``k + 3`` roundings lose less than half of it, so that ``2**62``
     for the computed B proves ``2**63``.
     """
-    left, right = a.astype(np.float64), b.astype(np.float64)
-    bound = np.abs(left).sum(axis=1).max(initial=0.0) * np.abs(right).max(initial=0.0)
-    exact = [name for name, limit in _KERNELS.items() if bound < limit]
+    exact = [name for name, limit in _KERNELS.items() if _bound(a, b) < limit]
     if kernel is not None:
         choice("kernel", kernel, exact)
     chosen = kernel or exact[0]
     if chosen == "f64":
-        return (left @ right).astype(np.int64)
+        return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
     dtype = np.int64 if chosen == "i64" else object
     out: Array = a.astype(dtype, copy=False) @ b.astype(dtype, copy=False)
     return out
@@ -92,6 +96,16 @@ def matmul(
     if bias is not None:
         total = add(total, lift(bias, bias_shift))
     return requantize(total, frac_in, fmt)
+
+
+def explain_matmul(
+    a: Array, b: Array, bias: Array | None, bias_shift: int
+) -> tuple[str, str, tuple[int, int], tuple[int, int], int]:
+    """Return kernel, accumulator, ranges of `a` and `b`, steps of a block."""
+    kernel = next(name for name, limit in _KERNELS.items() if _bound(a, b) < limit)
+    accumulator = {"f64": "float64", "i64": "int64", "unbounded": "Python integers"}[kernel]
+    a_range, b_range = ((int(x.min(initial=0)), int(x.max(initial=0))) for x in (a, b))
+    return kernel, accumulator, a_range, b_range, a.shape[1]
 
 
 def dot(a: Array, b: Array) -> Array:
