@@ -3,11 +3,36 @@
 
 /* Fixed point ------------------------------------------------------------------------------ */
 
+/* Part of a layer's result, straight from the product: still in the cache. */
+typedef struct {
+  const im_loops* loops;
+  const im_layer* layer;
+  const im_tensors* here;
+} im_fresh;
+
+static const void* element(const void* raw, im_format fmt, int64_t at) {
+  return (const char*)raw + at * (int64_t)im_elem_size(im_elem_of(fmt));
+}
+
+static void activate_fresh(const void* context, int64_t at, int64_t count) {
+  const im_fresh* f = context;
+  im_format fmt = f->layer->activation;
+  f->loops->activate(f->layer, element(f->here->Z, fmt, at), count,
+                     (void*)element(f->here->A, fmt, at));
+}
+
+static void gate_fresh(const void* context, int64_t at, int64_t count) {
+  const im_fresh* f = context;
+  void* d = (void*)element(f->here->D, f->layer->delta, at);
+  f->loops->gate(f->layer, element(f->here->Z, f->layer->activation, at), d, count, d);
+}
+
 /* Z = requantize(A_below @ W.T + b), A = f(Z). */
 im_status im_layer_forward(im_work* work, int l, int64_t n) {
   const im_layer* layer = &work->net->layers[l - 1];
   im_tensors* here = &work->layers[l];
   im_format below = im_activation_format(work->net, l - 1);
+  im_fresh fresh = {work->isa->loops, layer, here};
   im_sink sink = {
       .kind = IM_REQUANTIZE,
       .fmt = layer->activation,
@@ -16,32 +41,30 @@ im_status im_layer_forward(im_work* work, int l, int64_t n) {
       .bias_elem = im_elem_of(layer->weight),
       .bias_shift = below.frac,
       .out = here->Z,
+      .finish = activate_fresh,
+      .context = &fresh,
   };
-  im_status status = im_gemm(work->isa, im_operand(work->layers[l - 1].A, below, layer->n_in),
-                             im_transposed(im_operand(layer->W, layer->weight, layer->n_in)), n,
-                             layer->n_out, layer->n_in, &sink, -1, &work->scratch, NULL);
-  if (status != IM_OK) return status;
-  work->isa->loops->activate(layer, here->Z, n * layer->n_out, here->A);
-  return IM_OK;
+  return im_gemm(work->isa, im_operand(work->layers[l - 1].A, below, layer->n_in),
+                 im_transposed(im_operand(layer->W, layer->weight, layer->n_in)), n, layer->n_out,
+                 layer->n_in, &sink, -1, &work->scratch, NULL);
 }
 
-/* E = requantize(D_above @ W_above), D = requantize(f'(Z) * E). */
+/* E = requantize(D_above @ W_above), D = requantize(f'(Z) * E), in the place of E. */
 im_status im_layer_backward(im_work* work, int l, int64_t n) {
   const im_layer *layer = &work->net->layers[l - 1], *above = layer + 1;
   im_tensors* here = &work->layers[l];
+  im_fresh fresh = {work->isa->loops, layer, here};
   im_sink sink = {
       .kind = IM_REQUANTIZE,
       .fmt = layer->delta,
       .frac_in = above->delta.frac + above->weight.frac,
-      .out = here->E,
+      .out = here->D,
+      .finish = gate_fresh,
+      .context = &fresh,
   };
-  im_status status =
-      im_gemm(work->isa, im_operand(work->layers[l + 1].D, above->delta, above->n_out),
-              im_operand(above->W, above->weight, above->n_in), n, layer->n_out, above->n_out,
-              &sink, -1, &work->scratch, NULL);
-  if (status != IM_OK) return status;
-  work->isa->loops->gate(layer, here->Z, here->E, n * layer->n_out, here->D);
-  return IM_OK;
+  return im_gemm(work->isa, im_operand(work->layers[l + 1].D, above->delta, above->n_out),
+                 im_operand(above->W, above->weight, above->n_in), n, layer->n_out, above->n_out,
+                 &sink, -1, &work->scratch, NULL);
 }
 
 /* Float64 ---------------------------------------------------------------------------------- */
