@@ -276,9 +276,7 @@ def explain_matmul(
     bound = left.shape[1] * largest_a * largest_b
     if addend is not None:
         bound += max((abs(int(value)) for value in addend), default=0) << bias_shift
-    return MatmulPlan(
-        _backend.active_name(), kernel, accumulator, a_range, b_range, bound, block
-    )
+    return MatmulPlan(_backend.active_name(), kernel, accumulator, a_range, b_range, bound, block)
 
 
 def _operands(

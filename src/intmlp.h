@@ -94,6 +94,19 @@ typedef struct {
 
 void im_scratch_free(im_scratch* scratch);
 
+/* A right operand, packed, kept while it does not change; starts as {0}, ends with
+ * im_packed_free. Whoever changes the operand sets `valid` to false. */
+typedef struct {
+  bool valid;
+  const im_isa* isa; /* and the kernel of it that the panels are for */
+  int kernel;
+  int64_t low, high; /* its range */
+  void* panels;
+  size_t size;
+} im_packed;
+
+void im_packed_free(im_packed* packed);
+
 /* out (m, n), C order = requantize(a (m, k) @ b (k, n) + bias * 2**bias_shift, frac_in, fmt).
  * bias: n elements of bias_elem, or NULL; bias_shift 0..126; frac_in -4096..4096.
  * kernel: an index into the instruction set's kernels, or -1 for the cheapest exact one. */
@@ -125,6 +138,7 @@ typedef struct {
   int slope_shift;             /* leaky_relu: 1..63 */
   void *W, *b;                 /* raw (n_out, n_in), (n_out); NULL where absent */
   double *master_W, *master_b; /* the same in float64; NULL where absent */
+  im_packed* packed_W;         /* of forward passes and gradients: training does not keep any */
 } im_layer;
 
 /* The fields are those of Network in intmlp/nn/network.py. */

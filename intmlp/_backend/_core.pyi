@@ -101,6 +101,9 @@ class Net:
         master_weights: list[Any] | None,
         master_biases: list[Any] | None,
     ) -> None: ...
+    def weights_changed(self) -> None:
+        """Forget what is kept of the weights; whoever writes into them calls this."""
+
     def takes_inputs(self, x: object) -> bool:
         """Return whether `x` is plain: an (n, n_in) array that needs no check; see above."""
     def takes_targets(self, y: object) -> bool:

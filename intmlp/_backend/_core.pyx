@@ -63,6 +63,7 @@ cdef extern from "intmlp.h" nogil:
         void *b
         double *master_W
         double *master_b
+        im_packed *packed_W
     ctypedef struct im_net:
         im_format input
         im_layer *layers
@@ -93,6 +94,9 @@ cdef extern from "intmlp.h" nogil:
     im_status im_matmul(const im_isa *isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
                         int64_t k, const void *bias, im_elem bias_elem, int bias_shift,
                         int frac_in, im_format fmt, void *out, int kernel, im_scratch *scratch)
+    ctypedef struct im_packed:
+        bint valid
+    void im_packed_free(im_packed *packed)
     ctypedef struct im_explanation:
         const char *kernel
         const char *accumulator
@@ -464,6 +468,7 @@ cdef class Net:
     cdef im_net net
     cdef bint bias
     cdef object arrays
+    cdef im_packed *packed  # weights of each layer
     cdef void **gradients  # where a call of `gradient` writes: gW of each layer, then gb
 
     def __cinit__(self, network, weights, biases, master_weights, master_biases):
@@ -472,7 +477,8 @@ cdef class Net:
         cdef int depth = len(network.layers), i
         self.net.layers = <im_layer *>PyMem_Calloc(depth, sizeof(im_layer))
         self.gradients = <void **>PyMem_Calloc(2 * depth, sizeof(void *))
-        if self.net.layers == NULL or self.gradients == NULL:
+        self.packed = <im_packed *>PyMem_Calloc(depth, sizeof(im_packed))
+        if self.net.layers == NULL or self.gradients == NULL or self.packed == NULL:
             raise MemoryError("no memory for the layers of this network")
         self.net.depth = depth
         self.net.input = as_format(network.input)
@@ -497,10 +503,21 @@ cdef class Net:
             c.b = data_of(biases, i)
             c.master_W = <double *>data_of(master_weights, i)
             c.master_b = <double *>data_of(master_biases, i)
+            c.packed_W = &self.packed[i]
 
     def __dealloc__(self):
+        cdef int i
+        if self.packed != NULL:
+            for i in range(self.net.depth):
+                im_packed_free(&self.packed[i])
+        PyMem_Free(self.packed)
         PyMem_Free(self.net.layers)
         PyMem_Free(self.gradients)
+
+    def weights_changed(self):
+        cdef int i
+        for i in range(self.net.depth):
+            self.packed[i].valid = False
 
     def takes_inputs(self, x):
         return is_plain_source(x, self.net.layers[0].n_in, self.net.input)

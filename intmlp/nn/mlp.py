@@ -235,6 +235,7 @@ class MLP:
                 value = _real_or_raw(f"{name}[{i}]", array, shape, layer.formats.weight)
                 checked.append((name, i, value))
         with self._lock:
+            self._net.weights_changed()
             for name, i, value in checked:
                 self._store(name, i, value)
 

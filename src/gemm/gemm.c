@@ -51,7 +51,7 @@ static size_t block_bytes(int64_t bytes, int64_t k, int64_t lanes) {
 }
 
 /* How a product is shared out: parts of its columns, or of its rows where those are more, in whole
- * panels; each part enough work for a thread to be worth its start. */
+ * panels of every kernel; each part enough work for a thread to be worth its start. */
 typedef struct {
   int parts;
   int64_t rows, columns; /* of a part; the last one may have fewer */
@@ -62,7 +62,7 @@ static im_share share_out(int64_t m, int64_t n, int64_t k, int threads) {
   int64_t most = work / least < threads ? (int64_t)(work / least) : threads;
   if (most < 2) return (im_share){1, m, n};
   if (n >= m) {
-    int64_t columns = round_up((n + most - 1) / most, IM_MAX_LANES);
+    int64_t columns = round_up((n + most - 1) / most, 2 * IM_MAX_LANES);
     return (im_share){(int)((n + columns - 1) / columns), m, columns};
   }
   int64_t rows = round_up((m + most - 1) / most, IM_MAX_ROWS);
@@ -87,8 +87,9 @@ typedef struct {
   im_matrix a, b;
   int64_t m, n, k;
   const im_sink* sink;
-  uint64_t bias; /* bound */
-  int forced;    /* kernel, or -1 */
+  uint64_t bias;         /* bound */
+  int forced;            /* kernel, or -1 */
+  const im_packed* kept; /* all of b, or NULL */
 } im_product;
 
 /* Rows and columns of it. */
@@ -160,55 +161,97 @@ static void multiply_block(const im_product* p, const im_kernel* kernel, int64_t
   }
 }
 
+static im_bounds guess_bounds(const im_product* p, im_part part) {
+  im_range a = sample(lanes_of_a(p, part.row), part.rows, p->k);
+  return (im_bounds){a, sample(lanes_of_b(p, part.column), part.columns, p->k), p->bias};
+}
+
 static im_status multiply(const im_product* p, im_part part, char* scratch, im_plan* plan) {
   const im_loops* loops = p->isa->loops;
   int64_t k = p->k;
-  im_bounds seen = {{0, 0}, {0, 0}, p->bias};
-  int chosen = p->forced;
-  if (chosen < 0) {
-    im_bounds guess = {sample(lanes_of_a(p, part.row), part.rows, k),
-                       sample(lanes_of_b(p, part.column), part.columns, k), p->bias};
-    chosen = im_select(p->isa, guess, k);
-  }
+  int chosen = p->forced >= 0 ? p->forced
+               : p->kept      ? p->kept->kernel
+                              : im_select(p->isa, guess_bounds(p, part), k);
   char* b_panels = scratch + (64 - (uintptr_t)scratch % 64);
   char* a_panels = b_panels + round_up((int64_t)block_bytes(B_BLOCK_BYTES, k, part.columns), 64);
+  im_plan seen = {chosen, {{0, 0}, {0, 0}, p->bias}, 0};
 
   const im_kernel* kernel = p->isa->kernels[chosen];
-  size_t lane_size = im_lane_size(kernel->scheme, false, k);
   int64_t row = part.row, row_end = part.row + part.rows, rows = 0;
   for (; row < row_end; row += rows) {
     /* Whatever kernel takes over half-way, the block fits. */
     rows = block_lanes(A_BLOCK_BYTES, (size_t)(k + 2) * WIDEST_STEP, row_end - row, IM_MAX_ROWS);
     bool a_packed = false;
-    im_range a = {0, 0};
+    im_bounds bounds = {.bias = p->bias};
     int64_t column = part.column, column_end = part.column + part.columns, columns = 0;
     for (; column < column_end; column += columns) {
       int width = kernel->vectors * kernel->lanes;
+      size_t lane_size = im_lane_size(kernel->scheme, false, k);
       if (!a_packed) {
-        a = loops->pack(kernel->scheme, true, lanes_of_a(p, row), rows, k, kernel->rows,
-                        kernel->rows, a_panels);
+        bounds.a = loops->pack(kernel->scheme, true, lanes_of_a(p, row), rows, k, kernel->rows,
+                               kernel->rows, a_panels);
         a_packed = true;
       }
-      columns = block_lanes(B_BLOCK_BYTES, lane_size, column_end - column, width);
-      im_range b = loops->pack(kernel->scheme, false, lanes_of_b(p, column), columns, k, width,
+      const char* b = b_panels;
+      if (p->kept && p->kept->kernel == chosen) {
+        b = (const char*)p->kept->panels + (size_t)column * lane_size;
+        columns = column_end - column;
+        bounds.b = (im_range){p->kept->low, p->kept->high};
+      } else {
+        columns = block_lanes(B_BLOCK_BYTES, lane_size, column_end - column, width);
+        bounds.b = loops->pack(kernel->scheme, false, lanes_of_b(p, column), columns, k, width,
                                kernel->lanes, b_panels);
-      im_bounds bounds = {a, b, p->bias};
-      int64_t block = im_exact_block(kernel->scheme, bounds, k);
-      if (block == 0) {
+      }
+      seen.block = im_exact_block(kernel->scheme, bounds, k);
+      if (seen.block == 0) {
         if (p->forced >= 0) return IM_NOT_EXACT;
         chosen = im_select(p->isa, bounds, k);
         kernel = p->isa->kernels[chosen];
-        lane_size = im_lane_size(kernel->scheme, false, k);
         a_packed = false;
         columns = 0;
         continue;
       }
-      seen.a = im_union(seen.a, a);
-      seen.b = im_union(seen.b, b);
-      multiply_block(p, kernel, block, a_panels, row, rows, b_panels, column, columns);
+      seen.kernel = chosen;
+      seen.bounds.a = im_union(seen.bounds.a, bounds.a);
+      seen.bounds.b = im_union(seen.bounds.b, bounds.b);
+      multiply_block(p, kernel, seen.block, a_panels, row, rows, b, column, columns);
     }
   }
-  if (plan) *plan = (im_plan){chosen, seen, im_exact_block(kernel->scheme, seen, k)};
+  if (plan) *plan = seen;
+  return IM_OK;
+}
+
+/* A right operand that is kept ---------------------------------------------------------------- */
+
+void im_packed_free(im_packed* packed) {
+  free(packed->panels);
+  *packed = (im_packed){0};
+}
+
+/* Pack all of b for the kernel that serves it with these values of a, unless it is so already. A
+ * part of the product whose values need another kernel packs for itself. */
+static im_status keep(const im_product* p, im_packed* kept) {
+  im_part all = {0, p->m, 0, p->n};
+  if (kept->isa != p->isa) kept->valid = false;
+  im_bounds bounds = guess_bounds(p, all);
+  if (kept->valid) bounds.b = (im_range){kept->low, kept->high};
+  int chosen = im_select(p->isa, bounds, p->k);
+  while (!kept->valid || kept->kernel != chosen) {
+    const im_kernel* kernel = p->isa->kernels[chosen];
+    size_t size = (size_t)round_up(p->n, kernel->lanes) * im_lane_size(kernel->scheme, false, p->k);
+    if (kept->size < size + 64) {
+      im_packed_free(kept);
+      kept->panels = malloc(size + 64); /* a head may stand where there is no step */
+      if (!kept->panels) return IM_NO_MEMORY;
+      kept->size = size + 64;
+    }
+    bounds.b = p->isa->loops->pack(kernel->scheme, false, lanes_of_b(p, 0), p->n, p->k,
+                                   kernel->vectors * kernel->lanes, kernel->lanes, kept->panels);
+    *kept =
+        (im_packed){true, p->isa, chosen, bounds.b.low, bounds.b.high, kept->panels, kept->size};
+    /* Another one where the range refuses this one; then it is known, and the choice stands. */
+    if (im_exact_block(kernel->scheme, bounds, p->k) == 0) chosen = im_select(p->isa, bounds, p->k);
+  }
   return IM_OK;
 }
 
@@ -248,21 +291,27 @@ static im_range range_of(im_matrix x, int64_t rows, int64_t columns) {
 }
 
 im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
-                  const im_sink* given, int forced, im_scratch* scratch, im_plan* plan) {
+                  const im_sink* given, im_gemm_options options, im_scratch* scratch) {
   im_sink sink = *given;
-  im_product product = {isa, a, b, m, n, k, &sink, 0, forced};
+  im_product product = {isa, a, b, m, n, k, &sink, 0, options.kernel, NULL};
   if (sink.bias) {
     product.bias = im_bias_bound(sink.bias, sink.bias_elem, n, sink.bias_shift);
     if (product.bias == 0) sink.bias = NULL; /* zeros, which no shift needs to reach */
   }
-  if (forced < 0 && im_vector_product(isa, a, b, m, n, k, &sink)) {
-    if (plan) *plan = (im_plan){-1, {range_of(a, m, k), range_of(b, k, n), product.bias}, k};
+  if (options.kernel < 0 && im_vector_product(isa, a, b, m, n, k, &sink)) {
+    if (options.plan)
+      *options.plan = (im_plan){-1, {range_of(a, m, k), range_of(b, k, n), product.bias}, k};
     return IM_OK;
   }
+  if (options.kept) {
+    if (keep(&product, options.kept) != IM_OK) return IM_NO_MEMORY;
+    product.kept = options.kept;
+  }
   /* A forced kernel may be refused, and a plan is one: for one thread. */
-  im_share share = share_out(m, n, k, forced >= 0 || plan ? 1 : scratch->threads);
+  bool alone = options.kernel >= 0 || options.plan;
+  im_share share = share_out(m, n, k, alone ? 1 : scratch->threads);
   size_t size = part_scratch(share, k);
-  im_crew crew = {&product, share, size, NULL, plan, IM_OK};
+  im_crew crew = {&product, share, size, NULL, options.plan, IM_OK};
   crew.scratch = im_scratch_reserve(scratch, (size_t)share.parts * size);
   if (!crew.scratch) return IM_NO_MEMORY;
   if (share.parts == 1)
@@ -276,7 +325,8 @@ im_status im_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int6
                     const void* bias, im_elem bias_elem, int bias_shift, int frac_in, im_format fmt,
                     void* out, int kernel, im_scratch* scratch) {
   im_sink sink = {IM_REQUANTIZE, fmt, frac_in, bias, bias_elem, bias_shift, out, NULL, NULL};
-  return im_gemm(isa, a, b, m, n, k, &sink, kernel, scratch, NULL);
+  im_gemm_options options = {.kernel = kernel};
+  return im_gemm(isa, a, b, m, n, k, &sink, options, scratch);
 }
 
 im_status im_explain_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
@@ -299,7 +349,8 @@ im_status im_explain_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t
       IM_DISCARD, {32, 0, IM_FLOOR, IM_WRAP}, 0, bias, bias_elem, bias_shift, NULL, NULL, NULL};
   im_scratch scratch = {.threads = 1};
   im_plan plan;
-  im_status status = im_gemm(isa, a, b, m, n, k, &sink, -1, &scratch, &plan);
+  im_gemm_options options = {.kernel = -1, .plan = &plan};
+  im_status status = im_gemm(isa, a, b, m, n, k, &sink, options, &scratch);
   im_scratch_free(&scratch);
   if (status != IM_OK) return status;
   im_bounds bounds = plan.bounds;

@@ -152,9 +152,17 @@ size_t im_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads);
 /* Memory of at least `size` bytes, kept for the next product; NULL where there is none. */
 void* im_scratch_reserve(im_scratch* scratch, size_t size);
 
-/* a (m, k) @ b (k, n) into the sink. kernel: an index, or -1 for the cheapest exact way. `plan`
- * receives what served, unless NULL. */
+/* What a call may add to a product; NULL and -1 for nothing. */
+typedef struct {
+  int kernel;      /* forced, an index; else the cheapest exact way serves */
+  im_packed* kept; /* b, where it does not change from call to call */
+  im_plan* plan;   /* receives what served */
+} im_gemm_options;
+
+static const im_gemm_options im_gemm_default = {-1, NULL, NULL};
+
+/* a (m, k) @ b (k, n) into the sink. */
 im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
-                  const im_sink* sink, int kernel, im_scratch* scratch, im_plan* plan);
+                  const im_sink* sink, im_gemm_options options, im_scratch* scratch);
 
 #endif

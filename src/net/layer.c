@@ -44,9 +44,10 @@ im_status im_layer_forward(im_work* work, int l, int64_t n) {
       .finish = activate_fresh,
       .context = &fresh,
   };
+  im_gemm_options options = {.kernel = -1, .kept = work->training ? NULL : layer->packed_W};
   return im_gemm(work->isa, im_operand(work->layers[l - 1].A, below, layer->n_in),
                  im_transposed(im_operand(layer->W, layer->weight, layer->n_in)), n, layer->n_out,
-                 layer->n_in, &sink, -1, &work->scratch, NULL);
+                 layer->n_in, &sink, options, &work->scratch);
 }
 
 /* E = requantize(D_above @ W_above), D = requantize(f'(Z) * E), in the place of E. */
@@ -64,7 +65,7 @@ im_status im_layer_backward(im_work* work, int l, int64_t n) {
   };
   return im_gemm(work->isa, im_operand(work->layers[l + 1].D, above->delta, above->n_out),
                  im_operand(above->W, above->weight, above->n_in), n, layer->n_out, above->n_out,
-                 &sink, -1, &work->scratch, NULL);
+                 &sink, im_gemm_default, &work->scratch);
 }
 
 /* Float64 ---------------------------------------------------------------------------------- */

@@ -29,6 +29,7 @@ typedef struct {
   const im_isa* isa;
   const im_net* net;
   int64_t capacity;   /* most rows of a batch */
+  bool training;      /* the weights change from step to step */
   im_tensors* layers; /* depth + 1 */
   im_online* online;  /* depth + 1, or NULL */
   void* Y;            /* targets, raw and float64 */

@@ -167,7 +167,7 @@ static im_status forward(im_work* work, int l, const int32_t* inputs) {
     };
     im_status status =
         im_gemm(work->isa, im_operand(inputs, below, layer->n_in), turned(here, layer), 1,
-                layer->n_out, layer->n_in, &sink, -1, &work->scratch, NULL);
+                layer->n_out, layer->n_in, &sink, im_gemm_default, &work->scratch);
     if (status != IM_OK) return status;
   }
   work->isa->loops->activate(layer, tensors->Z, layer->n_out, tensors->A);
@@ -188,7 +188,7 @@ static im_status backward(im_work* work, int l, uint64_t magnitudes, uint64_t la
     im_sink sink = {.kind = IM_REQUANTIZE, .fmt = below->delta, .frac_in = frac, .out = sent->E};
     im_status status = im_gemm(work->isa, im_operand(D, layer->delta, layer->n_out),
                                im_transposed(turned(here, layer)), 1, layer->n_in, layer->n_out,
-                               &sink, -1, &work->scratch, NULL);
+                               &sink, im_gemm_default, &work->scratch);
     if (status != IM_OK) return status;
   }
   uint64_t step = (largest * here->inputs.largest >> k) + 1; /* rounded up; a product <= 2**62 */

@@ -227,6 +227,9 @@ int64_t im_train(const im_isa* isa, const im_net* net, im_source x, im_source y,
   im_status status =
       reserve(&work, isa, net, batch < n_order ? batch : n_order, online ? ONLINE : TRAINING);
   if (status == IM_OK) im_refresh_float_weights(&work);
+  work.training = true;
+  for (int l = 0; l < net->depth; l++)
+    if (net->layers[l].packed_W) net->layers[l].packed_W->valid = false;
   int64_t done = 0;
   if (status == IM_OK && online) {
     status = im_train_online(&work, x, y, order + first, count, shift, right ? right + first : NULL,

@@ -26,12 +26,12 @@ static im_status exact_gradient(im_work* work, int l, int64_t n, im_sink sink, i
   sink.frac_in = frac + im_activation_format(work->net, l - 1).frac;
   sink.out = to_W;
   im_status status = im_gemm(work->isa, deltas(work, l), inputs(work, l), layer->n_out, layer->n_in,
-                             n, &sink, -1, &work->scratch, NULL);
+                             n, &sink, im_gemm_default, &work->scratch);
   if (status != IM_OK || !to_b) return status;
   sink.frac_in = frac;
   sink.out = to_b;
-  return im_gemm(work->isa, deltas(work, l), ones, layer->n_out, 1, n, &sink, -1, &work->scratch,
-                 NULL);
+  return im_gemm(work->isa, deltas(work, l), ones, layer->n_out, 1, n, &sink, im_gemm_default,
+                 &work->scratch);
 }
 
 im_status im_store_gradient(im_work* work, int l, int64_t n, int average_shift, void* gW,

@@ -65,6 +65,9 @@ class Net:
         float_weights = network.parts.forward == network.parts.update == "float"
         self._weights, self._biases = self._master if float_weights else self._raw
 
+    def weights_changed(self) -> None:
+        """Do nothing: nothing is kept of the weights."""
+
     def takes_inputs(self, x: object) -> bool:
         """Leave all inputs to the checked way."""
         return False

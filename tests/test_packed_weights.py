@@ -1,0 +1,95 @@
+"""Weights that are kept packed between calls: never stale, whatever changes."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import intmlp
+from intmlp import MLP, QFormat, _backend
+from support import BACKENDS
+
+WIDTHS = [QFormat(8, 5), QFormat(16, 12), QFormat(24, 12), QFormat(32, 20), QFormat(48, 20)]
+
+
+def twins(fmt, sizes=(70, 50, 10)):
+    """Return a network whose weights are kept from call to call, and a way to ask a new one."""
+    net = MLP(sizes, fmt, seed=0)
+
+    def fresh(x):
+        other = MLP(sizes, fmt, seed=1)
+        other.set_weights(net.weights, net.biases)
+        return other.forward(x)
+
+    return net, fresh
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("fmt", WIDTHS, ids=str)
+def test_weights_that_change_are_packed_again(fmt):
+    state = np.random.RandomState(0)
+    net, fresh = twins(fmt)
+    x, y = state.random_sample((40, 70)), state.random_sample((40, 10))
+
+    def check():
+        for _ in range(2):
+            before = net.forward(x)
+            assert np.array_equal(before, fresh(x))
+        return before
+
+    seen = [check()]
+    net.set_weights([-w for w in net.weights], net.biases)
+    seen.append(check())
+    net.step(x, y, lr_shift=3)
+    seen.append(check())
+    net.train(x, y, lr_shift=3, batch_size=8)
+    seen.append(check())
+    net.gradient(x, y)
+    net.train(x, y, lr_shift=3)  # one sample at a time
+    seen.append(check())
+    assert all((a != b).any() for a, b in pairwise(seen))
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("fmt", WIDTHS, ids=str)
+def test_inputs_of_any_size_find_their_kernel(fmt):
+    """Small and large values, few rows and many, by turns: each batch may need another kernel."""
+    state = np.random.RandomState(1)
+    net, fresh = twins(fmt)
+    for rows in (5, 300, 2, 40):
+        for scale in (2.0**-4, 2.0**12, 1.0):
+            x = state.random_sample((rows, 70)) * scale
+            x[-1, -1] = 2.0**20  # one value that the sample of a range does not see
+            assert np.array_equal(net.forward(x), fresh(x))
+
+
+def test_another_instruction_set_packs_for_itself():
+    net, _ = twins(QFormat(16, 12))
+    x = np.random.RandomState(2).random_sample((40, 70))
+    before = _backend.active_name()
+    want = net.forward(x)
+    try:
+        for name in BACKENDS:
+            if name.startswith("c:"):
+                _backend.use(name)
+                assert np.array_equal(net.forward(x), want)
+    finally:
+        _backend.use(before)
+
+
+@pytest.mark.parametrize("bits", [8, 14, 16, 24, 28, 32])
+def test_threads_share_what_is_kept(bits):
+    """Parts of a product begin at panels, whatever the kernel's width."""
+    state = np.random.RandomState(bits)
+    fmt = QFormat(bits, bits - 1)
+    net = MLP([900, 700, 10], fmt, seed=0)
+    x = state.random_sample((256, 900)) - 0.5
+    before = intmlp.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3, 7):
+            intmlp.set_num_threads(threads)
+            results.append(net.forward(x))
+        assert all(np.array_equal(result, results[0]) for result in results)
+    finally:
+        intmlp.set_num_threads(before)
