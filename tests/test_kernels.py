@@ -12,23 +12,21 @@ import pytest
 
 import intmlp
 from intmlp import MLP, LayerFormats, Parts, QFormat, _backend
-from support import BACKENDS, PURE, raw_array, tensors, twin_network
+from support import BACKENDS, PURE, each_backend, raw_array, tensors, twin_network
 
-pytestmark = pytest.mark.skipif(PURE, reason="a pure wheel is under test: it has no kernels")
+pytestmark = [
+    pytest.mark.usefixtures("restored"),
+    pytest.mark.skipif(PURE, reason="a pure wheel is under test: it has no kernels"),
+]
 
 COMPILED = [name for name in BACKENDS if name.startswith("c:")]
 
 
 def every_kernel():
     """Yield each instruction set with each of its kernels, as the backend that serves."""
-    before = _backend.active_name()
-    try:
-        for backend in COMPILED:
-            _backend.use(backend)
-            for kernel in _backend.active().matmul_kernels():
-                yield backend, kernel
-    finally:
-        _backend.use(before)
+    for backend in each_backend(COMPILED):
+        for kernel in _backend.active().matmul_kernels():
+            yield backend, kernel
 
 
 def magnitude(array):
@@ -320,14 +318,10 @@ def check_choice(a, b):
     """Compare the products that every backend, Python too, makes by its own choice of kernels."""
     sums = exact(a, b)
     want = words(sums)
-    before = _backend.active_name()
-    try:
-        for backend, shift in itertools.product(BACKENDS, want):
-            _backend.use(backend)
+    for backend in each_backend():
+        for shift in want:
             got = intmlp.matmul(a, b, shift, QFormat(64, 0, "floor", "wrap"))
             assert np.array_equal(got, want[shift]), f"{backend} >> {shift}"
-    finally:
-        _backend.use(before)
 
 
 def small(*shape):
@@ -381,14 +375,9 @@ def test_a_step_of_training_is_done_once(case):
 
     model = twin_network(network())
     model.step(x.tolist(), y.tolist(), 12, 0)
-    before = _backend.active_name()
-    try:
-        for backend in BACKENDS:
-            _backend.use(backend)
-            net = network()
-            before_step = net.weights[0].copy()
-            net.step(x, y, 12)
-            assert tensors(net) == model.tensors, backend
-            assert np.mean(net.weights[0] != before_step) > 0.2
-    finally:
-        _backend.use(before)
+    for backend in each_backend():
+        net = network()
+        before_step = net.weights[0].copy()
+        net.step(x, y, 12)
+        assert tensors(net) == model.tensors, backend
+        assert np.mean(net.weights[0] != before_step) > 0.2
