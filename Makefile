@@ -22,7 +22,7 @@ study: ## the main job: all 240 cells of the 2017 experiment
 
 test: ## the whole test suite, over every backend
 	$(call install,test)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 bench: ## every benchmark, each beside its rival in the same run; writes docs/performance.md
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

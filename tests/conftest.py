@@ -1,4 +1,7 @@
-"""One suite for every backend: each test that computes takes the fixture `backend`."""
+"""One suite for every backend: each test that computes takes the fixture `backend`.
+
+Where what is wanted takes long to compute, the test does so once, and loops over the backends.
+"""
 
 import random
 from pathlib import Path
@@ -34,6 +37,14 @@ def backend(request):
     assert _backend.active().__name__ == f"intmlp._backend.{module}"
     yield request.param
     assert _backend.active_name() == request.param
+    _backend.use(before)
+
+
+@pytest.fixture
+def restored():
+    """Let the backend that served before the test serve after it."""
+    before = _backend.active_name()
+    yield
     _backend.use(before)
 
 

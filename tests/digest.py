@@ -36,7 +36,7 @@ def single_calls(state):
         reals = np.ldexp(state.standard_cauchy(100), state.randint(-80, 80, 100))
         yield intmlp.quantize(reals, fmt)
         yield intmlp.dequantize(intmlp.quantize(reals, fmt), fmt)
-        m, k, n = state.randint(0, 12, 3)
+        m, k, n = state.randint(0, 60, 3)
         a, b = integers(state, state.choice(BITS), (m, k)), integers(state, bits, (k, n))
         bias = integers(state, bits, n)
         yield intmlp.matmul(a, b, frac + 20, fmt, bias=bias, bias_frac=frac)

@@ -53,14 +53,18 @@ class Format(NamedTuple):
 
 def round_by(rounding, value):
     """The integer that becomes of an exact value."""
-    nearest = math.floor(abs(value) + Fraction(1, 2))  # ties away from zero
-    return {
-        "floor": lambda: math.floor(value),
-        "toward_zero": lambda: math.trunc(value),
-        "half_up": lambda: math.floor(value + Fraction(1, 2)),
-        "half_away": lambda: nearest if value > 0 else -nearest,
-        "half_even": lambda: round(value),
-    }[rounding]()
+    match rounding:
+        case "floor":
+            return math.floor(value)
+        case "toward_zero":
+            return math.trunc(value)
+        case "half_up":
+            return math.floor(value + Fraction(1, 2))
+        case "half_away":
+            nearest = math.floor(abs(value) + Fraction(1, 2))
+            return nearest if value > 0 else -nearest
+        case "half_even":
+            return round(value)
 
 
 def enter(integer, fmt):

@@ -1,6 +1,8 @@
 """What the tests share: strategies, and the way from the package's objects to the oracle's."""
 
+import functools
 import os
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +14,14 @@ from intmlp import QFormat, _backend
 # A pure Python wheel is tested with INTMLP_BACKEND=python; everywhere else the core must be there.
 PURE = os.environ.get("INTMLP_BACKEND") == "python"
 BACKENDS = ("python",) if PURE else _backend.available()
+
+
+def each_backend(names=BACKENDS):
+    """Let each backend serve in turn; the test that loops uses the fixture `restored`."""
+    for name in names:
+        _backend.use(name)
+        yield name
+
 
 ROUNDINGS = ("floor", "toward_zero", "half_up", "half_away", "half_even")
 OVERFLOWS = ("saturate", "wrap")
@@ -72,6 +82,37 @@ def assert_same(got, want, dtype):
     assert np.ascontiguousarray(got).view(as_bits).tolist() == want.view(as_bits).tolist()
 
 
+@functools.lru_cache(maxsize=10_000)
+def oracle_answer(question):
+    """Return the pickled answer of a network to a pickled question, and its tensors afterwards."""
+    name, network, arguments = pickle.loads(question)
+    try:
+        result = getattr(reference.Network, name)(network, *arguments)
+    except reference.Diverged as error:
+        result = error
+    return pickle.dumps((result, network.tensors))
+
+
+class Twin(reference.Network):
+    """The oracle's network; what one backend asked it is not computed again for the next."""
+
+    def _ask(self, name, *arguments):
+        question = pickle.dumps((name, self, arguments))
+        result, self.tensors = pickle.loads(oracle_answer(question))
+        if isinstance(result, reference.Diverged):
+            raise result
+        return result
+
+    def forward(self, x):
+        return self._ask("forward", x)
+
+    def gradient(self, x, y, m=0):
+        return self._ask("gradient", x, y, m)
+
+    def step(self, x, y, lr_shift, m=0):
+        return self._ask("step", x, y, lr_shift, m)
+
+
 def twin_network(net):
     """Return the oracle's network, with the weights that `net` has now."""
     described = net.network
@@ -90,7 +131,7 @@ def twin_network(net):
         for layer in described.layers
     ]
     parts = described.parts
-    return reference.Network(
+    return Twin(
         twin(described.input),
         layers,
         tensors(net),
