@@ -210,7 +210,14 @@ def matmul(
 
 
 class MatmulPlan(NamedTuple):
-    """How a matrix product is computed, and the proof that it is exact."""
+    """How a matrix product is computed, and the proof that it is exact.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> intmlp.explain_matmul([[1, 2]], [[3], [4]], 0, intmlp.QFormat(8, 0)).bound
+    16
+    """
 
     backend: str
     """The backend that serves, as ``c:avx512``."""

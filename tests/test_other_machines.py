@@ -241,7 +241,7 @@ def build(compiler, to, *flags):
     assert all(f'"{flag}"' in given for flag in FLAGS)
     sources = [*sorted((CHECKOUT / "src").glob("*/*.c")), CHECKOUT / "tests" / "c" / "vectors.c"]
     flags = [*FLAGS, "-Werror", f"-I{CHECKOUT / 'src'}", *flags]
-    subprocess.run([compiler, *flags, *sources, "-lm", "-o", to], check=True)
+    subprocess.run([compiler, *flags, *sources, "-lm", "-pthread", "-o", to], check=True)
 
 
 def compare(program, calls, emulator=()):

@@ -140,7 +140,7 @@ static void product(void) {
   const int64_t* bias = has_bias ? array(n, sizeof *bias) : NULL;
   const void* want = array(m * n, size_in(fmt));
   void* out = keep(m * n, size_in(fmt));
-  im_scratch scratch = {0};
+  im_scratch scratch = {.threads = 1};
   for (int layout = 0; layout < LAYOUTS; layout++) {
     im_matrix left = matrix_of(a, m, k, a_elem, layout & 1);
     im_matrix right = matrix_of(b, k, n, b_elem, layout & 2);
@@ -179,7 +179,7 @@ static im_tensor tensor(bool exists, int64_t n, size_t size) {
 }
 
 static void training(void) {
-  im_layer layers[DEPTH];
+  im_layer layers[DEPTH] = {0};
   im_tensor tensors[DEPTH][TENSORS];
   im_net net = {.layers = layers};
   net.input = format();
