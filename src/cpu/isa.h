@@ -32,12 +32,20 @@
 
 struct im_wide;
 
-/* Some elements of an int32 vector of n: where, and what; room for n + 16. */
+/* Some entries of an int32 vector of n: at[i] has room for n + 16. */
 typedef struct {
-  int32_t *at, *value;
+  int32_t* at;
+  const int32_t* value; /* the vector: entry i is value[at[i]] */
   int64_t count;
-  uint64_t magnitudes, largest; /* the sum and the largest of their magnitudes */
+  uint64_t largest; /* of their magnitudes */
 } im_inputs;
+
+/* What one sample makes of a last layer. */
+typedef struct {
+  int32_t right;    /* 1 or 0 */
+  uint64_t largest; /* magnitude of a delta */
+  int64_t squares;  /* sum (a - y)**2, or -1 where int64 might not hold it */
+} im_ending;
 
 /* A float64 matrix; strides in elements. */
 typedef struct {
@@ -100,15 +108,20 @@ typedef struct {
 
   /* Online training: net/online_tpl.h; rows of w have `width` lanes, a multiple of 16 */
 
-  /* the entries of v that are not zero */
-  void (*list_entries)(const int32_t* v, int64_t n, im_inputs* inputs);
+  /* the entries of v that are not zero; meanwhile `next`, as long, is fetched into the cache */
+  void (*list_entries)(const int32_t* v, int64_t n, const int32_t* next, im_inputs* inputs);
   /* sums[j] = sum over the inputs of value * w[at][j] */
   void (*sum_entries)(const im_inputs* inputs, const int32_t* w, int64_t width, int64_t* sums);
   /* w[at][j] = enter(w[at][j] + R(-d[j] * value)), from k more fraction bits, k 1..62, for each
-   * input; `inside` promises that no sum leaves fmt. Where dots is not NULL, first
-   * dots[i] = sum over j of d[j] * w[at][j] for input i. */
+   * input; `inside` promises that no sum leaves fmt, and no d is -2**31. Where dots is not NULL,
+   * first dots[i] = sum over j of d[j] * w[at][j] for input i. */
   void (*update_entries)(const im_inputs* inputs, const int32_t* d, int32_t* w, int64_t width,
                          int k, im_format fmt, bool inside, int64_t* dots);
+  /* a = f(requantize(sums)), from k more fraction bits, k 1..63, and d = requantize(f' * (a - y)),
+   * doubled unless half_loss, for one sample of a linear or relu layer whose deltas have the
+   * fraction width of its outputs; formats of at most 32 bits */
+  void (*end_forward)(const im_layer* layer, int k, bool half_loss, const int64_t* sums,
+                      int64_t width, const int32_t* y, int32_t* a, int32_t* d, im_ending* ending);
 } im_loops;
 
 extern const im_loops im_loops_scalar, im_loops_avx2, im_loops_avx512;

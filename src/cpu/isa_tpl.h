@@ -40,6 +40,7 @@ const im_loops IM_LOOPS_NAME = {
     .list_entries = list_entries,
     .sum_entries = sum_entries,
     .update_entries = update_entries,
+    .end_forward = end_forward,
 };
 
 #undef IM_LOOPS_NAME

@@ -8,12 +8,13 @@
  * A step is that of train.c: forward; report; then from the last layer down each row gives its
  * product with D, for the layer below, before it is updated. Sums are int64 where
  *
- *     (sum of |A_k|) * (bound of |W|) < 2**63
+ *     (number of A_k that are not zero) * (largest |A_k|) * (bound of |W|) < 2**63
  *
  * and downwards the same with D in place of A; elsewhere the product is im_gemm's. The bound is
  * scanned at first and then grows by what a step can add at most. It also tells that no weight
  * can leave its format in a step, so that nothing needs to be saturated or wrapped.
  */
+#include "../arith/round.h"
 #include "net.h"
 
 enum { LINE = 16 }; /* int32 of a cache line: rows are a multiple of it */
@@ -29,7 +30,14 @@ struct im_online {
   int32_t* errors;  /* E of `count` entries */
 };
 
-static uint64_t magnitude(int32_t v) { return v < 0 ? 0 - (uint64_t)v : (uint64_t)v; }
+static uint64_t largest_of(const int32_t* v, int64_t n) {
+  uint32_t largest = 0;
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t size = v[i] < 0 ? 0 - (uint32_t)v[i] : (uint32_t)v[i];
+    largest = size > largest ? size : largest;
+  }
+  return largest;
+}
 
 bool im_trains_online(const im_net* net, int64_t batch, int64_t count, int shift) {
   /* Turning the weights round and back costs about as much as this many steps save. */
@@ -59,20 +67,13 @@ void im_online_lay_out(im_work* work) {
     here->width = (layer->n_out + LINE - 1) / LINE * LINE;
     here->W = im_own(work, (size_t)(rows * here->width), sizeof(int32_t));
     here->inputs.at = im_own(work, entries, sizeof(int32_t));
-    here->inputs.value = im_own(work, entries, sizeof(int32_t));
     here->errors = im_own(work, entries, sizeof(int32_t));
     here->sums = im_own(work, entries + (size_t)here->width, sizeof(int64_t));
   }
 }
 
 static void scan_weights(im_online* here, const im_layer* layer) {
-  uint32_t largest = 0;
-  int64_t count = (layer->n_in + (layer->b != NULL)) * here->width;
-  for (int64_t i = 0; i < count; i++) {
-    uint32_t size = (uint32_t)magnitude(here->W[i]);
-    largest = size > largest ? size : largest;
-  }
-  here->bound = largest;
+  here->bound = largest_of(here->W, (layer->n_in + (layer->b != NULL)) * here->width);
   here->waited = 0;
 }
 
@@ -93,40 +94,32 @@ static void turn_weights(im_work* work, bool in) {
           else
             W[j * n_in + k] = here->W[k * width + j];
         }
-    if (b) memcpy(in ? bias : b, in ? b : bias, (size_t)n_out * sizeof(int32_t));
+    if (b) {
+      memcpy(in ? bias : b, in ? b : bias, (size_t)n_out * sizeof(int32_t));
+      ((int32_t*)work->layers[l - 1].A)[n_in] = INT32_C(1)
+                                                << im_activation_format(work->net, l - 1).frac;
+    }
     if (in) scan_weights(here, layer);
   }
 }
 
-static void add_input(im_inputs* inputs, int32_t at, int32_t value) {
-  uint64_t size = magnitude(value);
-  inputs->at[inputs->count] = at;
-  inputs->value[inputs->count++] = value;
-  inputs->magnitudes += size;
-  if (size > inputs->largest) inputs->largest = size;
-}
-
 /* The inputs of layer l that count. Those that are zero do not, unless an error is sent to them
  * through a derivative that is not zero there. */
-static void list_inputs(im_work* work, int l, const int32_t* values) {
+static void list_inputs(im_work* work, int l, const int32_t* values, const int32_t* next) {
   const im_layer *layer = &work->net->layers[l - 1], *below = layer - 1;
   im_inputs* inputs = &work->online[l].inputs;
+  int64_t n = layer->n_in + (layer->b != NULL); /* a bias is behind the others */
   if (l == 1 || (below->function == IM_RELU && !below->half_at_zero)) {
-    work->isa->loops->list_entries(values, layer->n_in, inputs);
-  } else {
-    inputs->count = 0;
-    inputs->magnitudes = inputs->largest = 0;
-    for (int32_t k = 0; k < layer->n_in; k++) add_input(inputs, k, values[k]);
+    work->isa->loops->list_entries(values, n, next, inputs);
+    return;
   }
-  if (layer->b) {
-    int32_t one = INT32_C(1) << im_activation_format(work->net, l - 1).frac;
-    add_input(inputs, (int32_t)layer->n_in, one);
-  }
+  for (int32_t k = 0; k < n; k++) inputs->at[k] = k;
+  *inputs = (im_inputs){inputs->at, values, n, largest_of(values, n)};
 }
 
-/* Whether int64 holds a sum of weights times factors with these magnitudes. */
-static bool fits_i64(uint64_t magnitudes, const im_online* here) {
-  return here->bound == 0 || magnitudes <= INT64_MAX / here->bound;
+/* Whether int64 holds a sum of weights times `count` factors of at most this magnitude. */
+static bool fits_i64(int64_t count, uint64_t largest, const im_online* here) {
+  return here->bound == 0 || (uint64_t)count * largest <= INT64_MAX / here->bound;
 }
 
 /* Whether steps of at most `step` leave all weights inside their format. */
@@ -144,14 +137,14 @@ static im_matrix turned(const im_online* here, const im_layer* layer) {
   return im_operand(here->W, layer->weight, here->width);
 }
 
-static im_status forward(im_work* work, int l, const int32_t* inputs) {
+/* Layer l from its listed inputs. */
+static im_status forward(im_work* work, int l) {
   const im_layer* layer = &work->net->layers[l - 1];
   im_online* here = &work->online[l];
   im_tensors* tensors = &work->layers[l];
   im_format below = im_activation_format(work->net, l - 1);
   int frac = below.frac + layer->weight.frac;
-  list_inputs(work, l, inputs);
-  if (fits_i64(here->inputs.magnitudes, here)) {
+  if (fits_i64(here->inputs.count, here->inputs.largest, here)) {
     work->isa->loops->sum_entries(&here->inputs, here->W, here->width, here->sums);
     work->isa->loops->requantize(here->sums, IM_I64, here->width, frac, layer->activation,
                                  tensors->Z);
@@ -166,21 +159,54 @@ static im_status forward(im_work* work, int l, const int32_t* inputs) {
         .out = tensors->Z,
     };
     im_status status =
-        im_gemm(work->isa, im_operand(inputs, below, layer->n_in), turned(here, layer), 1,
-                layer->n_out, layer->n_in, &sink, im_gemm_default, &work->scratch);
+        im_gemm(work->isa, im_operand(here->inputs.value, below, layer->n_in), turned(here, layer),
+                1, layer->n_out, layer->n_in, &sink, im_gemm_default, &work->scratch);
     if (status != IM_OK) return status;
   }
   work->isa->loops->activate(layer, tensors->Z, layer->n_out, tensors->A);
   return IM_OK;
 }
 
-/* The update of layer l from its D, whose magnitudes are summed, and D of the layer below. */
-static im_status backward(im_work* work, int l, uint64_t magnitudes, uint64_t largest, int shift) {
+/* The last layer from its listed inputs: what is reported (unless NULL), and D, of which the
+ * largest magnitude is returned in `largest`. Most networks end in a way that one loop serves. */
+static im_status forward_to_loss(im_work* work, int32_t* right, double* loss, uint64_t* largest) {
+  const im_net* net = work->net;
+  int l = net->depth, fraction = 2 * net->layers[l - 1].activation.frac + net->half_loss;
+  const im_layer* layer = &net->layers[l - 1];
+  im_online* here = &work->online[l];
+  im_tensors* tensors = &work->layers[l];
+  int k = im_activation_format(net, l - 1).frac + layer->weight.frac - layer->activation.frac;
+  bool whole = layer->function == IM_LINEAR ||
+               (layer->function == IM_RELU && !layer->half_at_zero); /* f' is 0 or 1 */
+  if (whole && k >= 1 && k <= 63 && layer->activation.frac == layer->delta.frac &&
+      fits_i64(here->inputs.count, here->inputs.largest, here)) {
+    im_ending ending;
+    work->isa->loops->sum_entries(&here->inputs, here->W, here->width, here->sums);
+    work->isa->loops->end_forward(layer, k, net->half_loss, here->sums, here->width, work->Y,
+                                  tensors->A, tensors->D, &ending);
+    if (right) *right = ending.right;
+    if (loss)
+      *loss = ending.squares >= 0 ? im_scale((double)ending.squares, -fraction) : im_loss(work, 1);
+    *largest = ending.largest;
+    return IM_OK;
+  }
+  im_status status = forward(work, l);
+  if (status != IM_OK) return status;
+  if (right) *right = im_count_right(work, 1);
+  if (loss) *loss = im_loss(work, 1);
+  im_loss_backward(work, 1);
+  *largest = largest_of(tensors->D, layer->n_out);
+  return IM_OK;
+}
+
+/* The update of layer l from its D, of which `largest` is the largest magnitude, and D of the
+ * layer below. */
+static im_status backward(im_work* work, int l, uint64_t largest, int shift) {
   const im_layer *layer = &work->net->layers[l - 1], *below = layer - 1;
   im_online* here = &work->online[l];
   im_tensors* sent = &work->layers[l - 1];
   const int32_t* D = work->layers[l].D;
-  bool sends = l > 1, narrow = fits_i64(magnitudes, here);
+  bool sends = l > 1, narrow = fits_i64(layer->n_out, largest, here);
   int frac = layer->delta.frac + layer->weight.frac;
   int k =
       layer->delta.frac + im_activation_format(work->net, l - 1).frac + shift - layer->weight.frac;
@@ -192,8 +218,8 @@ static im_status backward(im_work* work, int l, uint64_t magnitudes, uint64_t la
     if (status != IM_OK) return status;
   }
   uint64_t step = (largest * here->inputs.largest >> k) + 1; /* rounded up; a product <= 2**62 */
-  work->isa->loops->update_entries(&here->inputs, D, here->W, here->width, k, layer->weight,
-                                   stays_inside(here, layer, step),
+  bool inside = stays_inside(here, layer, step) && largest <= INT32_MAX;
+  work->isa->loops->update_entries(&here->inputs, D, here->W, here->width, k, layer->weight, inside,
                                    sends && narrow ? here->sums : NULL);
   if (!sends) return IM_OK;
   if (narrow) {
@@ -205,47 +231,40 @@ static im_status backward(im_work* work, int l, uint64_t magnitudes, uint64_t la
   return IM_OK;
 }
 
-/* All layers, the last one first. Where no delta is left, none is left below either. */
-static im_status backward_pass(im_work* work, int shift) {
-  im_loss_backward(work, 1);
-  for (int l = work->net->depth; l >= 1; l--) {
-    uint64_t magnitudes = 0, largest = 0;
-    for (int64_t j = 0; j < work->net->layers[l - 1].n_out; j++) {
-      uint64_t size = magnitude(((const int32_t*)work->layers[l].D)[j]);
-      magnitudes += size;
-      largest = size > largest ? size : largest;
-    }
-    if (magnitudes == 0) break;
-    im_status status = backward(work, l, magnitudes, largest, shift);
-    if (status != IM_OK) return status;
-  }
-  return IM_OK;
+/* The input row of a step: in the source where that is raw, contiguous and all, else a copy, behind
+ * which the one of a bias stands. */
+static bool is_in_place(const im_work* work, im_source source) {
+  return source.kind == IM_SOURCE_I32 && source.col_stride == sizeof(int32_t) &&
+         !work->net->layers[0].b;
 }
-
-/* The input row of a step: in the source where that is raw and contiguous, else a copy. */
-static bool is_in_place(im_source source) {
-  return source.kind == IM_SOURCE_I32 && source.col_stride == sizeof(int32_t);
-}
-static const char* source_row(im_source source, int64_t row) {
-  return (const char*)source.data + row * source.row_stride;
+static const int32_t* source_row(im_source source, int64_t row) {
+  return (const int32_t*)((const char*)source.data + row * source.row_stride);
 }
 static const int32_t* input_row(im_work* work, im_source x, int64_t row) {
-  if (is_in_place(x)) return (const int32_t*)source_row(x, row);
+  if (is_in_place(work, x)) return source_row(x, row);
   im_read_source(work->isa, x, &row, 1, work->net->layers[0].n_in, work->net->input,
                  work->layers[0].A, NULL);
   return work->layers[0].A;
 }
 
-/* A shuffled order is beyond what the processor foresees. */
-static void prefetch_row(const im_work* work, im_source x, int64_t row) {
-#if defined(__GNUC__) || defined(__clang__)
-  if (!is_in_place(x)) return;
-  const char* p = source_row(x, row);
-  int64_t size = work->net->layers[0].n_in * (int64_t)sizeof(int32_t);
-  for (int64_t i = 0; i < size; i += 64) __builtin_prefetch(p + i);
-#else
-  (void)work, (void)x, (void)row;
-#endif
+static im_status train_step(im_work* work, const int32_t* inputs, const int32_t* next, int shift,
+                            int32_t* right, double* loss) {
+  int depth = work->net->depth;
+  im_status status = IM_OK;
+  uint64_t largest;
+  list_inputs(work, 1, inputs, next);
+  for (int l = 1; l < depth && status == IM_OK; l++) {
+    const int32_t* A = work->layers[l].A;
+    status = forward(work, l);
+    list_inputs(work, l + 1, A, A);
+  }
+  if (status == IM_OK) status = forward_to_loss(work, right, loss, &largest);
+  for (int l = depth; l >= 1 && status == IM_OK; l--) {
+    if (l < depth) largest = largest_of(work->layers[l].D, work->net->layers[l - 1].n_out);
+    if (largest == 0) break; /* where no delta is left, none is left below either */
+    status = backward(work, l, largest, shift);
+  }
+  return status;
 }
 
 im_status im_train_online(im_work* work, im_source x, im_source y, const int64_t* order,
@@ -255,16 +274,14 @@ im_status im_train_online(im_work* work, im_source x, im_source y, const int64_t
   im_status status = IM_OK;
   turn_weights(work, true);
   for (int64_t i = 0; i < count && status == IM_OK; i++) {
-    if (i + AHEAD < count) prefetch_row(work, x, order[i + AHEAD]);
     const int32_t* inputs = input_row(work, x, order[i]);
+    /* A shuffled order is beyond what the processor foresees. */
+    bool foreseen = is_in_place(work, x) && i + AHEAD < count;
+    const int32_t* next = foreseen ? source_row(x, order[i + AHEAD]) : inputs;
     im_read_source(work->isa, y, &order[i], 1, net->layers[net->depth - 1].n_out,
                    im_activation_format(net, net->depth), work->Y, NULL);
-    for (int l = 1; l <= net->depth && status == IM_OK; l++)
-      status = forward(work, l, l == 1 ? inputs : work->layers[l - 1].A);
-    if (status != IM_OK) break;
-    if (right) right[i] = im_count_right(work, 1);
-    if (loss) loss[i] = im_loss(work, 1);
-    status = backward_pass(work, shift);
+    status =
+        train_step(work, inputs, next, shift, right ? right + i : NULL, loss ? loss + i : NULL);
   }
   turn_weights(work, false);
   return status;

@@ -36,7 +36,7 @@ static void lay_out(im_work* work, purpose purpose) {
     im_tensors unused, *here = work->memory ? &work->layers[l] : &unused;
     size_t count = rows * (size_t)(l ? layer->n_out : net->layers[0].n_in);
     size_t a_size = im_elem_size(im_elem_of(im_activation_format(net, l)));
-    if (raw) here->A = im_own(work, count, a_size);
+    if (raw) here->A = im_own(work, count + 1, a_size); /* one more for online.c's biases */
     if (real) here->Af = im_own(work, count, sizeof(double));
     if (!l) continue;
 
