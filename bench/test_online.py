@@ -60,6 +60,6 @@ def test_grid(versus, name, target):
     for right in results.values():
         for (f, lr), series in zip(CELLS, right, strict=True):
             accuracy = savgol_filter(series, 1001, 2, mode="mirror")[-1]
-            # the filter's coefficients come from BLAS, whose last bits depend on its kernels
+            # scipy's coefficients come from BLAS, whose last bits depend on its kernels
             assert abs(accuracy - published[lr, f]) < 1e-9
     assert np.array_equal(results["ours"], results["theirs"])

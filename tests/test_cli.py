@@ -284,7 +284,7 @@ def test_version(capsys):
     assert run(capsys, "--version") == (0, f"intmlp {intmlp.__version__}\n", "")
 
 
-EXTRAS = ("scipy", "sklearn", "matplotlib", "joblib", "rich", "autograd")
+EXTRAS = ("sklearn", "matplotlib", "joblib", "rich", "autograd")
 
 
 def python(code, *arguments):
@@ -317,7 +317,6 @@ def test_unknown_backend(monkeypatch):
 @pytest.mark.parametrize(
     "missing, command",
     [
-        ("scipy", "reproduce mnist-2017"),
         ("matplotlib", "reproduce mnist-2017"),
         ("joblib", "reproduce mnist-2017"),
         ("rich", "reproduce mnist-2017"),

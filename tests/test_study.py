@@ -5,6 +5,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
+from scipy.signal import savgol_filter
 
 from intmlp import _backend, cli
 from intmlp.io import datasets
@@ -177,6 +178,18 @@ def test_the_fallback_trains_in_processes(stream, monkeypatch):
     finally:
         _backend.use(before)
     assert set(here) == {(10, 19), (11, 19)}
+
+
+def test_filter():
+    """The last value of scipy's filter; and of any series that is a parabola to both sides."""
+    state = np.random.RandomState(3)
+    weights = mnist2017._filter_weights()
+    for n in (1001, 1500):
+        series = (state.random_sample(n) < 0.8).astype(np.int32)
+        ours = int(series[-501:] @ weights) / mnist2017.FILTER_DENOMINATOR
+        assert abs(ours - savgol_filter(series, 1001, 2, mode="mirror")[-1]) < 1e-10
+    places = np.arange(500, -1, -1)
+    assert (7 - 3 * places**2) @ weights == 7 * mnist2017.FILTER_DENOMINATOR
 
 
 def test_differing():

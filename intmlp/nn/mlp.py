@@ -450,7 +450,8 @@ class MLP:
             raise TypeError(f"progress must be callable or None, got {progress!r}")
         average_shift = self._average_shift("batch_size", batch_size)
         lr_shift = shift("lr_shift", lr_shift)
-        state = _random_state(seed)
+        _check_seed(seed)
+        state = _random_state(seed) if shuffle else None  # making one takes a while
 
         n = len(inputs)
         per_epoch = -(-n // batch_size)
@@ -459,9 +460,7 @@ class MLP:
         loss = np.full(total, np.nan) if report else None
         done, count, diverged_at = 0, 1, None
         for epoch in range(epochs):
-            order = (
-                state.permutation(n).astype(np.int64) if shuffle else np.arange(n, dtype=np.int64)
-            )
+            order = (state.permutation(n) if state else np.arange(n)).astype(np.int64, copy=False)
             here = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
             first = 0
             while first < per_epoch and diverged_at is None:
@@ -545,11 +544,16 @@ class MLP:
         self._bind()
 
 
+def _check_seed(seed: int | np.random.RandomState) -> None:
+    """Raise where `seed` is neither a state nor what can seed one."""
+    if not isinstance(seed, np.random.RandomState):
+        integer("seed", seed, 0, 2**32 - 1)
+
+
 def _random_state(seed: int | np.random.RandomState) -> np.random.RandomState:
     """Return `seed` itself, or the state that it seeds."""
-    if isinstance(seed, np.random.RandomState):
-        return seed
-    return np.random.RandomState(integer("seed", seed, 0, 2**32 - 1))
+    _check_seed(seed)
+    return seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
 
 
 def _views(name: str, arrays: list[Array] | None, reason: str) -> tuple[Array, ...]:

@@ -7,6 +7,7 @@ the grid varies the learning rate and the fraction width of a purely integer tra
 from __future__ import annotations
 
 import csv
+import threading
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
@@ -16,7 +17,6 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from scipy.signal import savgol_coeffs
 
 from .. import _backend
 from .._check import integer
@@ -33,6 +33,10 @@ LR_SHIFTS = range(5, 20)
 FRACTIONS = range(8, 24)
 CELLS = len(LR_SHIFTS) * len(FRACTIONS)
 EQUAL_WITHIN = 1e-12
+
+# The filter's window reaches so far to each side.
+FILTER_REACH = 500
+FILTER_DENOMINATOR = (2 * FILTER_REACH - 1) * (2 * FILTER_REACH + 1) * (2 * FILTER_REACH + 3)
 
 # A grid: the accuracy of each cell (lr_shift, fraction).
 Grid = dict[tuple[int, int], float]
@@ -151,9 +155,9 @@ def initial_network(fraction: int) -> MLP:
     -------
     MLP
     """
-    state = np.random.RandomState()
-    state.set_state(_after_permutation())
-    return network(fraction, state)
+    with _drawing:
+        _state.set_state(_after_permutation())
+        return network(fraction, _state)
 
 
 def train(net: MLP, x: NDArray[np.int32], y: NDArray[np.int32], lr_shift: int) -> float:
@@ -177,7 +181,7 @@ def train(net: MLP, x: NDArray[np.int32], y: NDArray[np.int32], lr_shift: int) -
     right = net.train(x, y, lr_shift, shuffle=False).right
     assert right is not None  # a report is the default
     weights = _filter_weights()
-    return float(right[-len(weights) :] @ weights)
+    return int(right[-len(weights) :] @ weights) / FILTER_DENOMINATOR
 
 
 def run(samples: Dataset, jobs: int = -1) -> Iterator[tuple[tuple[int, int], float]]:
@@ -270,6 +274,11 @@ def write_csv(grid: Mapping[tuple[int, int], float], path: Path) -> None:
         writer.writerows((*cell, repr(accuracy)) for cell, accuracy in sorted(grid.items()))
 
 
+# A new state is seeded by the system, which takes as long as the draws: threads share this one.
+_state = np.random.RandomState(SEED)
+_drawing = threading.Lock()
+
+
 @cache
 def _after_permutation() -> dict[str, Any]:
     """Return the state of the random numbers after the permutation of all samples."""
@@ -279,13 +288,15 @@ def _after_permutation() -> dict[str, Any]:
 
 
 @cache
-def _filter_weights() -> NDArray[np.float64]:
+def _filter_weights() -> NDArray[np.int64]:
     """Return what the last values of a series count in the last one of the filtered series.
 
-    The filter is `savgol_filter` of scipy with window 1001, order 2 and mode ``mirror``: the
-    values before the last one stand on both sides of it.
+    Source: docs/numerics.md, section 8. The values before the last one stand on both sides of it.
+    A sum of these integers over `FILTER_DENOMINATOR` is rounded once, on every machine alike.
     """
-    weights = savgol_coeffs(1001, 2)[:501]
+    h = FILTER_REACH
+    places = np.arange(h, -1, -1, dtype=np.int64)
+    weights = 3 * (3 * h * h + 3 * h - 1) - 15 * places**2
     weights[:-1] *= 2
     return weights
 

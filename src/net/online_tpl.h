@@ -8,7 +8,7 @@
  * caller has proved that int64 holds them (online.c).
  *
  * im_vec is IM_LANES int64 lanes: what the target has, or one lane, which is any processor. A
- * multiplication reads the low halves of its lanes as int32. Of 2 * IM_LANES int32 in memory, a
+ * multiplication reads the low halves of its lanes as int32; lanes_factor has one there. Of 2 * IM_LANES int32 in memory, a
  * pair, lanes_even and lanes_odd have every other one there, and anything in the high halves. */
 #include "../arith/round.h"
 
@@ -16,6 +16,7 @@
 
 typedef __m512i im_vec;
 IM_INLINE im_vec lanes_of(int64_t v) { return _mm512_set1_epi64(v); }
+IM_INLINE im_vec lanes_factor(const int32_t* p) { return _mm512_set1_epi32(*p); }
 IM_INLINE im_vec lanes_load(const int32_t* p) {
   return _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i*)p));
 }
@@ -58,6 +59,7 @@ IM_INLINE int64_t lanes_total(im_vec v) { return _mm512_reduce_add_epi64(v); }
 
 typedef __m256i im_vec;
 IM_INLINE im_vec lanes_of(int64_t v) { return _mm256_set1_epi64x(v); }
+IM_INLINE im_vec lanes_factor(const int32_t* p) { return _mm256_set1_epi32(*p); }
 IM_INLINE im_vec lanes_load(const int32_t* p) {
   return _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i*)p));
 }
@@ -110,6 +112,7 @@ IM_INLINE int64_t lanes_total(im_vec v) {
 
 typedef int64_t im_vec;
 IM_INLINE im_vec lanes_of(int64_t v) { return v; }
+IM_INLINE im_vec lanes_factor(const int32_t* p) { return *p; }
 IM_INLINE im_vec lanes_load(const int32_t* p) { return *p; }
 IM_INLINE void lanes_store(int32_t* p, im_vec v) { *p = (int32_t)v; }
 IM_INLINE void lanes_store_pair(int64_t* p, im_vec even, im_vec odd) {
@@ -231,7 +234,7 @@ IM_INLINE void sum_pairs(const im_inputs* inputs, const int32_t* w, int64_t widt
   im_vec odd0 = zero, odd1 = zero, odd2 = zero, odd3 = zero;
   for (int64_t i = 0, count = inputs->count; i < count; i++) {
     const int32_t* row = w + at[i] * width;
-    im_vec x = lanes_of(value[at[i]]);
+    im_vec x = lanes_factor(value + at[i]);
     ADD_PAIR(0)
     ADD_PAIR(1)
     ADD_PAIR(2)
@@ -246,7 +249,7 @@ IM_INLINE void sum_pairs(const im_inputs* inputs, const int32_t* w, int64_t widt
 #undef STORE_PAIR
 
 static void sum_entries(const im_inputs* inputs, const int32_t* w, int64_t width, int64_t* sums) {
-  enum { PAIR = 2 * IM_LANES, LEAST = IM_LANES == 8 ? 1 : 2 }; /* pairs in 16 lanes; for one.. */
+  enum { PAIR = 2 * IM_LANES, LEAST = IM_LANES == 8 ? 1 : 2 }; /* 16 lanes, or a divisor of them */
   if (width == 16) {
     for (int64_t j = 0; j < 16; j += LEAST * PAIR) sum_pairs(inputs, w + j, 16, LEAST, sums + j);
     return;
@@ -265,7 +268,7 @@ IM_INLINE void update_inside(const im_inputs* inputs, const int32_t* restrict d,
   if ((k > 32) != far) return; /* cannot be: tells the compiler */
   for (int64_t i = 0; i < inputs->count; i++) {
     int32_t* row = w + inputs->at[i] * width;
-    im_vec x = lanes_of(inputs->value[inputs->at[i]]), dot = lanes_of(0);
+    im_vec x = lanes_factor(inputs->value + inputs->at[i]), dot = lanes_of(0);
     for (int64_t j = 0; j < width; j += 2 * IM_LANES) {
       im_vec even = lanes_even(d + j), odd = lanes_odd(d + j);
       if (dots) {
@@ -287,7 +290,7 @@ IM_INLINE void update_anywhere(const im_inputs* inputs, const int32_t* restrict 
                                int64_t* restrict dots) {
   for (int64_t i = 0; i < inputs->count; i++) {
     int32_t* row = w + inputs->at[i] * width;
-    im_vec x = lanes_of(inputs->value[inputs->at[i]]), dot = lanes_of(0);
+    im_vec x = lanes_factor(inputs->value + inputs->at[i]), dot = lanes_of(0);
     for (int64_t j = 0; j < width; j += IM_LANES) {
       im_vec delta = lanes_load(d + j), weight = lanes_load(row + j);
       if (dots) dot = lanes_add(dot, lanes_mul(delta, weight));
