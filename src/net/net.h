@@ -36,7 +36,8 @@ typedef struct {
   double* Yf;
   int64_t* rows; /* the rows of the sources that make up the batch */
   im_scratch scratch;
-  char* memory; /* of all the above, and how much of it is handed out */
+  void* block;  /* what is to be freed */
+  char* memory; /* of all the above, from the block's first line on; and how much is handed out */
   size_t used;
 } im_work;
 

@@ -8,8 +8,9 @@
  * caller has proved that int64 holds them (online.c).
  *
  * im_vec is IM_LANES int64 lanes: what the target has, or one lane, which is any processor. A
- * multiplication reads the low halves of its lanes as int32; lanes_factor has one there. Of 2 * IM_LANES int32 in memory, a
- * pair, lanes_even and lanes_odd have every other one there, and anything in the high halves. */
+ * multiplication reads the low halves of its lanes as int32; lanes_factor has one there. Of 2 *
+ * IM_LANES int32 in memory, a pair, lanes_even and lanes_odd have every other one there, and
+ * anything in the high halves. */
 #include "../arith/round.h"
 
 #if IM_LANES == 8
@@ -162,10 +163,15 @@ IM_INLINE im_vec enter_lanes(im_vec v, int bits, im_overflow overflow) {
   return lanes_max(lanes_min(v, lanes_of(high)), lanes_of(-high - 1));
 }
 
-#if defined(__GNUC__) || defined(__clang__)
+#if defined(__clang__)
 #define PREFETCH(p) __builtin_prefetch(p)
+#define TWICE _Pragma("unroll 2")
+#elif defined(__GNUC__)
+#define PREFETCH(p) __builtin_prefetch(p)
+#define TWICE _Pragma("GCC unroll 2")
 #else
 #define PREFETCH(p) (void)(p)
+#define TWICE
 #endif
 
 /* Free of branches: which pixels are zero cannot be foreseen. */
@@ -174,17 +180,30 @@ static void list_entries(const int32_t* v, int64_t n, const int32_t* next, im_in
   int64_t count = 0, i = 0;
   uint32_t largest = 0;
 #if IM_LANES == 8
-  __m512i sizes = _mm512_setzero_si512(), step = _mm512_set1_epi32(16);
+  /* Whole lines; the first and the last may lie partly outside v, in lanes that are masked off. */
+  __m512i sizes = _mm512_setzero_si512();
   __m512i where = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  for (; i + 16 <= n; i += 16) {
-    PREFETCH(next + i);
-    __m512i here = _mm512_loadu_si512(v + i);
-    __mmask16 some = _mm512_test_epi32_mask(here, here);
-    _mm512_storeu_si512(at + count, _mm512_maskz_compress_epi32(some, where));
-    count += __builtin_popcount(some);
-    where = _mm512_add_epi32(where, step);
-    sizes = _mm512_max_epu32(sizes, _mm512_abs_epi32(here)); /* 2**31 is itself */
+  i = -(int64_t)((uintptr_t)v / sizeof *v % 16);
+  where = _mm512_add_epi32(where, _mm512_set1_epi32((int32_t)i));
+#define LIST_LINE(HERE)                                                            \
+  do {                                                                             \
+    PREFETCH(next + i);                                                            \
+    __m512i here = HERE;                                                           \
+    __mmask16 some = _mm512_test_epi32_mask(here, here);                           \
+    _mm512_storeu_si512(at + count, _mm512_maskz_compress_epi32(some, where));     \
+    count += __builtin_popcount(some);                                             \
+    where = _mm512_add_epi32(where, _mm512_set1_epi32(16));                        \
+    sizes = _mm512_max_epu32(sizes, _mm512_abs_epi32(here)); /* 2**31 is itself */ \
+    i += 16;                                                                       \
+  } while (0)
+  uint32_t inner = 0xffffu << -i;
+  if (i + 16 <= n) {
+    LIST_LINE(_mm512_maskz_loadu_epi32((__mmask16)inner, v + i));
+    inner = 0xffff;
+    while (i + 16 <= n) LIST_LINE(_mm512_loadu_si512(v + i));
   }
+  if (i < n) LIST_LINE(_mm512_maskz_loadu_epi32((__mmask16)(inner & ((1u << (n - i)) - 1)), v + i));
+#undef LIST_LINE
   largest = _mm512_reduce_max_epu32(sizes);
 #elif IM_LANES == 4
   uint32_t each[8];
@@ -215,7 +234,6 @@ static void list_entries(const int32_t* v, int64_t n, const int32_t* next, im_in
   inputs->count = count;
   inputs->largest = largest;
 }
-#undef PREFETCH
 
 /* Sums of 1, 2 or 4 pairs of lanes. Accumulators have names, since compilers do not keep arrays
  * of them in registers. */
@@ -232,7 +250,7 @@ IM_INLINE void sum_pairs(const im_inputs* inputs, const int32_t* w, int64_t widt
   const im_vec zero = lanes_of(0);
   im_vec even0 = zero, even1 = zero, even2 = zero, even3 = zero;
   im_vec odd0 = zero, odd1 = zero, odd2 = zero, odd3 = zero;
-  for (int64_t i = 0, count = inputs->count; i < count; i++) {
+  TWICE for (int64_t i = 0, count = inputs->count; i < count; i++) {
     const int32_t* row = w + at[i] * width;
     im_vec x = lanes_factor(value + at[i]);
     ADD_PAIR(0)
@@ -266,9 +284,10 @@ IM_INLINE void update_inside(const im_inputs* inputs, const int32_t* restrict d,
                              int32_t* restrict w, int64_t width, int k, bool far,
                              im_rounding rounding, int64_t* restrict dots) {
   if ((k > 32) != far) return; /* cannot be: tells the compiler */
-  for (int64_t i = 0; i < inputs->count; i++) {
-    int32_t* row = w + inputs->at[i] * width;
-    im_vec x = lanes_factor(inputs->value + inputs->at[i]), dot = lanes_of(0);
+  const int32_t *at = inputs->at, *value = inputs->value;
+  TWICE for (int64_t i = 0, count = inputs->count; i < count; i++) {
+    int32_t* row = w + at[i] * width;
+    im_vec x = lanes_factor(value + at[i]), dot = lanes_of(0);
     for (int64_t j = 0; j < width; j += 2 * IM_LANES) {
       im_vec even = lanes_even(d + j), odd = lanes_odd(d + j);
       if (dots) {
@@ -388,3 +407,5 @@ static void end_forward(const im_layer* layer, int k, bool half_loss, const int6
   IM_FOR_EACH_RULE(layer->activation, END_ROWS)
 #undef END_ROWS
 }
+#undef PREFETCH
+#undef TWICE

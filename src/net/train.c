@@ -6,8 +6,8 @@
 /* Memory ------------------------------------------------------------------------------------ */
 
 /* What no memory can hold is measured as more than there is. */
+enum { LINE = 64 };
 void* im_own(im_work* work, size_t count, size_t size) {
-  enum { LINE = 64 };
   const size_t most = PTRDIFF_MAX / LINE * LINE;
   size_t start = work->used;
   bool fits = count <= (most - start) / size;
@@ -16,7 +16,7 @@ void* im_own(im_work* work, size_t count, size_t size) {
 }
 
 static void release(im_work* work) {
-  free(work->memory);
+  free(work->block);
   im_scratch_free(&work->scratch);
 }
 
@@ -85,8 +85,9 @@ static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, in
   *work = (im_work){.isa = isa, .net = net, .capacity = capacity};
   work->scratch.threads = im_threads();
   lay_out(work, purpose);
-  work->memory = calloc(work->used, 1);
-  if (!work->memory) return IM_NO_MEMORY;
+  work->block = calloc(work->used + LINE - 1, 1);
+  if (!work->block) return IM_NO_MEMORY;
+  work->memory = (char*)work->block + (0 - (uintptr_t)work->block) % LINE;
   lay_out(work, purpose);
 
   size_t scratch = 0; /* for the largest of a step's products */
