@@ -181,15 +181,17 @@ def test_the_fallback_trains_in_processes(stream, monkeypatch):
 
 
 def test_filter():
-    """The last value of scipy's filter; and of any series that is a parabola to both sides."""
+    """The last value of scipy's filter, and weights that are the exact ones but for its error."""
     state = np.random.RandomState(3)
-    weights = mnist2017._filter_weights()
     for n in (1001, 1500):
         series = (state.random_sample(n) < 0.8).astype(np.int32)
-        ours = int(series[-501:] @ weights) / mnist2017.FILTER_DENOMINATOR
-        assert abs(ours - savgol_filter(series, 1001, 2, mode="mirror")[-1]) < 1e-10
-    places = np.arange(500, -1, -1)
-    assert (7 - 3 * places**2) @ weights == 7 * mnist2017.FILTER_DENOMINATOR
+        smoothed = savgol_filter(series, 1001, 2, mode="mirror")
+        assert abs(mnist2017._last_filtered(series) - smoothed[-1]) < 1e-10
+    h = mnist2017.FILTER_REACH
+    scale = (2 * h - 1) * (2 * h + 1) * (2 * h + 3)
+    exact = np.array([3 * (3 * h * h + 3 * h - 1), -15]) / scale
+    ours = np.array([mnist2017.FILTER_CENTRE, mnist2017.FILTER_CURVE])
+    assert (abs(ours / exact - 1) < 2e-11).all()
 
 
 def test_differing():

@@ -34,9 +34,11 @@ FRACTIONS = range(8, 24)
 CELLS = len(LR_SHIFTS) * len(FRACTIONS)
 EQUAL_WITHIN = 1e-12
 
-# The filter's window reaches so far to each side.
+# The published filter: a value `i` places off the last one, up to FILTER_REACH, counts
+# FILTER_CENTRE + FILTER_CURVE * i**2 (docs/numerics.md, section 8).
 FILTER_REACH = 500
-FILTER_DENOMINATOR = (2 * FILTER_REACH - 1) * (2 * FILTER_REACH + 1) * (2 * FILTER_REACH + 3)
+FILTER_CENTRE = 0.0022477559865683354
+FILTER_CURVE = -1.4955149551551855e-08
 
 # A grid: the accuracy of each cell (lr_shift, fraction).
 Grid = dict[tuple[int, int], float]
@@ -180,8 +182,7 @@ def train(net: MLP, x: NDArray[np.int32], y: NDArray[np.int32], lr_shift: int) -
     """
     right = net.train(x, y, lr_shift, shuffle=False).right
     assert right is not None  # a report is the default
-    weights = _filter_weights()
-    return int(right[-len(weights) :] @ weights) / FILTER_DENOMINATOR
+    return _last_filtered(right)
 
 
 def run(samples: Dataset, jobs: int = -1) -> Iterator[tuple[tuple[int, int], float]]:
@@ -287,18 +288,16 @@ def _after_permutation() -> dict[str, Any]:
     return state.get_state(legacy=False)
 
 
-@cache
-def _filter_weights() -> NDArray[np.int64]:
-    """Return what the last values of a series count in the last one of the filtered series.
+def _last_filtered(right: NDArray[np.int32]) -> float:
+    """Return the last value of the series after the published filter.
 
-    Source: docs/numerics.md, section 8. The values before the last one stand on both sides of it.
-    A sum of these integers over `FILTER_DENOMINATOR` is rounded once, on every machine alike.
+    The values before the last one stand on both sides of it. Both sums are exact integers, so
+    that three roundings are left, the same on every machine.
     """
-    h = FILTER_REACH
-    places = np.arange(h, -1, -1, dtype=np.int64)
-    weights = 3 * (3 * h * h + 3 * h - 1) - 15 * places**2
-    weights[:-1] *= 2
-    return weights
+    places = np.arange(FILTER_REACH, -1, -1, dtype=np.int64)
+    counts = 2 * right[-len(places) :].astype(np.int64)
+    counts[-1] //= 2
+    return int(counts.sum()) * FILTER_CENTRE + int(counts @ places**2) * FILTER_CURVE
 
 
 def _cells(samples: Dataset, backend: str) -> Iterator[object]:
