@@ -39,7 +39,7 @@ LIMITS = {
         "i32 multiply-add": 1.49,
         "i32any multiply-add": 2.02,
         "i128 multiply-add": 8.3,
-        "wide multiply-add": 31.2,
+        "wide multiply-add": 15.3,
         "requantize int32": 2.3,
         "requantize int64": 5.5,
         "mini-batch step": 6_700_000,
@@ -49,11 +49,11 @@ LIMITS = {
         "f64 multiply-add": 3.33,
         "i64 multiply-add": 5.5,
         "i128 multiply-add": 8.2,
-        "wide multiply-add": 31.2,
+        "wide multiply-add": 15.3,
         "requantize int32": 7.0,
         "requantize int64": 19.3,
         "mini-batch step": 37_100_000,
-        "online step": 45_100,
+        "online step": 54_400,
     },
 }
 

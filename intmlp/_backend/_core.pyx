@@ -276,6 +276,29 @@ cdef im_matrix as_matrix(cnp.ndarray array):
     return c
 
 
+# Scratch of an earlier product: pages that the system has handed out need no clearing again. It
+# is taken and given back with the GIL held; products that run side by side make their own.
+cdef im_scratch spare
+cdef size_t MOST_SPARE = 32 * 2**20
+
+
+cdef im_scratch take_scratch():
+    global spare
+    cdef im_scratch scratch = spare
+    spare.data = NULL
+    spare.size = 0
+    scratch.threads = im_threads()
+    return scratch
+
+
+cdef void give_back(im_scratch scratch):
+    global spare
+    if spare.data == NULL and scratch.size <= MOST_SPARE:
+        spare = scratch
+    else:
+        im_scratch_free(&scratch)
+
+
 cpdef matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fmt, kernel=None):
     cdef im_format c = as_format(fmt)
     cdef im_matrix left = as_matrix(a), right = as_matrix(b)
@@ -291,15 +314,12 @@ cpdef matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fm
     cdef int index = -1 if kernel is None else kernel_index(kernel)
     cdef const im_isa *use = isa
     cdef void *to = cnp.PyArray_DATA(out)
-    cdef im_scratch scratch
-    scratch.data = NULL
-    scratch.size = 0
-    scratch.threads = im_threads()
+    cdef im_scratch scratch = take_scratch()
     cdef im_status status
     with nogil:
         status = im_matmul(use, left, right, m, n, k, addend, addend_elem, bias_shift, frac_in,
                            c, to, index, &scratch)
-        im_scratch_free(&scratch)
+    give_back(scratch)
     if status == IM_NOT_EXACT:
         raise ValueError(f"kernel must be one that is exact for these operands, got {kernel!r}")
     check(status)

@@ -16,7 +16,7 @@
 /* The tensors of layer l for one batch of n rows, l = 0 the inputs; NULL where no part needs
  * one. Raw ones are in their format's element type, the others are their float64 twins. */
 typedef struct {
-  void *Z, *A, *E, *D;
+  void *Z, *A, *D; /* D takes the place of E */
   double *Zf, *Af, *Ef, *Df;
   double *Wf, *bf;       /* the weights that the float parts read; may be the master itself */
   double *gW, *gb;       /* float gradients, then steps, then new masters */

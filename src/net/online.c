@@ -211,7 +211,7 @@ static im_status backward(im_work* work, int l, uint64_t largest, int shift) {
   int k =
       layer->delta.frac + im_activation_format(work->net, l - 1).frac + shift - layer->weight.frac;
   if (sends && !narrow) {
-    im_sink sink = {.kind = IM_REQUANTIZE, .fmt = below->delta, .frac_in = frac, .out = sent->E};
+    im_sink sink = {.kind = IM_REQUANTIZE, .fmt = below->delta, .frac_in = frac, .out = sent->D};
     im_status status = im_gemm(work->isa, im_operand(D, layer->delta, layer->n_out),
                                im_transposed(turned(here, layer)), 1, layer->n_in, layer->n_out,
                                &sink, im_gemm_default, &work->scratch);
@@ -225,9 +225,9 @@ static im_status backward(im_work* work, int l, uint64_t largest, int shift) {
   if (narrow) {
     int64_t count = here->inputs.count - (layer->b != NULL); /* nothing is sent to a bias */
     work->isa->loops->requantize(here->sums, IM_I64, count, frac, below->delta, here->errors);
-    for (int64_t i = 0; i < count; i++) ((int32_t*)sent->E)[here->inputs.at[i]] = here->errors[i];
+    for (int64_t i = 0; i < count; i++) ((int32_t*)sent->D)[here->inputs.at[i]] = here->errors[i];
   }
-  work->isa->loops->gate(below, sent->Z, sent->E, layer->n_in, sent->D);
+  work->isa->loops->gate(below, sent->Z, sent->D, layer->n_in, sent->D);
   return IM_OK;
 }
 

@@ -56,7 +56,6 @@ static void lay_out(im_work* work, purpose purpose) {
     size_t d_size = im_elem_size(im_elem_of(layer->delta));
     size_t g_size = im_elem_size(im_elem_of(layer->gradient));
     if (!net->backward_float) {
-      here->E = im_own(work, count, d_size);
       here->D = im_own(work, count, d_size);
     }
     if (real) {
