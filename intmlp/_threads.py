@@ -28,8 +28,8 @@ def set_num_threads(n: int) -> None:
     -----
     Without it the number is that of the environment variable ``INTMLP_NUM_THREADS``, read at
     the first use, or else that of the cores which this process may use. No result depends on
-    it. The compiled core alone uses more than one thread; the Python fallback keeps the
-    number and computes with one.
+    it. Matrix products large enough to be worth it are shared out, where the platform has POSIX
+    threads; the Python fallback, and Windows, keep the number and compute with one.
 
     Examples
     --------
