@@ -3,7 +3,10 @@
 import functools
 import os
 import pickle
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
@@ -150,3 +153,15 @@ def tensors(net):
         [tensor.tolist() for tensor in layer]
         for layer in (zip(weights, biases, strict=True) if net.network.bias else zip(weights))
     ]
+
+
+def run_python(variable, script, **environment):
+    """Run Python code in a new process; the environment's `variable` is as given, or unset."""
+    clean = {k: v for k, v in os.environ.items() if k != variable}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env={**clean, **environment},
+        cwd=Path(__file__).parent,  # where no package lies that would be imported instead
+        capture_output=True,
+        text=True,
+    )

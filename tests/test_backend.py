@@ -2,30 +2,19 @@
 
 import ast
 import inspect
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import intmlp
 from intmlp import _backend
-from support import BACKENDS, PURE
+from support import BACKENDS, PURE, run_python
 
 CORE = "intmlp._backend._core"
 
 
-def run(script, **environment):
-    """Run Python code in a new process; INTMLP_BACKEND is as given, or unset."""
-    clean = {k: v for k, v in os.environ.items() if k != "INTMLP_BACKEND"}
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        env={**clean, **environment},
-        cwd=Path(__file__).parent,  # where no package lies that would be imported instead
-        capture_output=True,
-        text=True,
-    )
+run = partial(run_python, "INTMLP_BACKEND")
 
 
 SHOW = "import intmlp; print(intmlp.show_config()['backend'])"

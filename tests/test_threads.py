@@ -1,10 +1,8 @@
 """How many threads a call may use: set, named by the environment, and one inside a study."""
 
 import os
-import subprocess
-import sys
 import threading
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ import intmlp
 from intmlp import QFormat, _backend
 from intmlp.io.datasets import load_stream
 from intmlp.study import mnist2017
+from support import run_python
 
 SHOW = "import intmlp; print(intmlp.get_num_threads())"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -26,16 +25,7 @@ def keep_number():
     intmlp.set_num_threads(before)
 
 
-def run(script, **environment):
-    """Run Python code in a new process; INTMLP_NUM_THREADS is as given, or unset."""
-    clean = {k: v for k, v in os.environ.items() if k != "INTMLP_NUM_THREADS"}
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        env={**clean, **environment},
-        cwd=Path(__file__).parent,  # where no package lies that would be imported instead
-        capture_output=True,
-        text=True,
-    )
+run = partial(run_python, "INTMLP_NUM_THREADS")
 
 
 def test_by_default_there_are_as_many_as_cores():

@@ -30,6 +30,13 @@
 #endif
 #endif
 
+/* A hint to fetch what will be read or written soon; any address will do. */
+#ifdef __GNUC__ /* and clang */
+#define IM_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define IM_PREFETCH(p) (void)(p)
+#endif
+
 struct im_wide;
 
 /* Some entries of an int32 vector of n: at[i] has room for n + 16. */

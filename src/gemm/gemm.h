@@ -2,7 +2,7 @@
  *
  *   select.c     which kernel is exact here and cheapest, with its proof
  *   pack_tpl.h   strided raw integers -> panels of a scheme's words, their range seen on the way
- *   tile_tpl.h   the body of every kernel; kernels_<isa>.c instantiate it
+ *   tile_tpl.h   the body of every kernel; kernels_<isa>.c instantiate it by tiles_tpl.h
  *   sink_tpl.h   what becomes of the exact sums: requantized, a weight update, a float64
  *   vector.c     products of one row, and outer products, without packing
  *   gemm.c       the loop over blocks that joins them, and the threads over it
@@ -114,23 +114,12 @@ typedef struct {
 
 uint64_t im_bias_bound(const void* bias, im_elem elem, int64_t n, int shift);
 
-/* The largest magnitude that a sum and its partial sums can have, bias included; UINT64_MAX
- * where it may be larger. */
-uint64_t im_sum_bound(im_bounds bounds, int64_t k);
-
 /* How many groups the accumulators sum exactly before they are moved: 0 where the kernel cannot
  * be proved exact. */
 int64_t im_exact_block(im_scheme scheme, im_bounds bounds, int64_t k);
 
 /* The index of the cheapest kernel that is exact under these bounds. */
 int im_select(const im_isa* isa, im_bounds bounds, int64_t k);
-
-/* A hint to fetch what will be read or written soon; any address will do. */
-#ifdef __GNUC__
-#define IM_PREFETCH(p) __builtin_prefetch(p)
-#else
-#define IM_PREFETCH(p) (void)(p)
-#endif
 
 /* The product ---------------------------------------------------------------------------------- */
 

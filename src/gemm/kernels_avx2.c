@@ -66,11 +66,8 @@ INLINE void i16_move(i16_acc acc, void* sums, int at, bool first) {
   add_sums(sums, 2 * at + 1, first, upper(acc));
 }
 #define TILE_KERNEL i16
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 2
+#include "tiles_tpl.h"
 
 /* f64: vfmadd231pd on integers. */
 typedef __m256d f64_acc, f64_word;
@@ -86,13 +83,8 @@ INLINE void f64_move(f64_acc acc, void* sums, int at, bool first) {
   for (int i = 0; i < 4; i++) to[i] = (first ? 0 : to[i]) + (int64_t)lanes[i];
 }
 #define TILE_KERNEL f64
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#define TILE_VECTORS 3
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 3
+#include "tiles_tpl.h"
 
 /* i32: one int32 in a lane of 64 bits; vpmuldq multiplies, vpaddq adds. */
 typedef __m256i i32_acc, i32_word;
@@ -105,11 +97,8 @@ INLINE void i32_move(i32_acc acc, void* sums, int at, bool first) {
   add_sums(sums, at, first, acc);
 }
 #define TILE_KERNEL i32
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 2
+#include "tiles_tpl.h"
 #undef TILE_ROWS
 
 /* The kernels below have two accumulators for a sum: fewer rows in a tile. */
@@ -144,11 +133,8 @@ INLINE void i16split_move(i16split_acc acc, void* sums, int at, bool first) {
   add_sums(sums, 2 * at + 1, first, high);
 }
 #define TILE_KERNEL i16split
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 2
+#include "tiles_tpl.h"
 #undef TILE_WORDS
 
 /* i32any: words and proof are those of the AVX-512 kernel of this name; vpmaddwd and vpaddd sum
@@ -186,11 +172,8 @@ INLINE void i32any_move(i32any_acc acc, void* sums, int at, bool first) {
 }
 #define TILE_KERNEL i32any
 #define TILE_WORDS 2
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 2
+#include "tiles_tpl.h"
 #undef TILE_WORDS
 #undef TILE_ROWS
 

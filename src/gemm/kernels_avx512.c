@@ -72,13 +72,8 @@ INLINE void i8_move(i8_acc acc, void* sums, int at, bool first) {
 #define TILE_KERNEL i8
 #define TILE_WORDS 1
 #define TILE_ROWS 8
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#define TILE_VECTORS 3
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 3
+#include "tiles_tpl.h"
 
 /* i16: two int16 each; vpdpwssd adds their two products to int32. */
 typedef __m512i i16_acc, i16_word;
@@ -89,13 +84,8 @@ INLINE i16_word i16_load(const char* b) { return load(b); }
 INLINE i16_acc i16_mac0(i16_acc acc, i16_word a, i16_word b) { return dpwssd(acc, a, b); }
 INLINE void i16_move(i16_acc acc, void* sums, int at, bool first) { i8_move(acc, sums, at, first); }
 #define TILE_KERNEL i16
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#define TILE_VECTORS 3
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 3
+#include "tiles_tpl.h"
 
 /* i16madd: the same without VNNI; vpmaddwd makes the sum of two products, vpaddd adds it. */
 typedef __m512i i16madd_acc, i16madd_word;
@@ -110,13 +100,8 @@ INLINE void i16madd_move(i16madd_acc acc, void* sums, int at, bool first) {
   i8_move(acc, sums, at, first);
 }
 #define TILE_KERNEL i16madd
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#define TILE_VECTORS 3
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 3
+#include "tiles_tpl.h"
 
 /* f64: vfmadd231pd on integers. */
 typedef __m512d f64_acc, f64_word;
@@ -129,13 +114,8 @@ INLINE void f64_move(f64_acc acc, void* sums, int at, bool first) {
   add_sums(sums, at, first, _mm512_cvtpd_epi64(acc));
 }
 #define TILE_KERNEL f64
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#define TILE_VECTORS 3
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 3
+#include "tiles_tpl.h"
 
 /* i32: one int32 in a lane of 64 bits; vpmuldq multiplies, vpaddq adds. */
 typedef __m512i i32_acc, i32_word;
@@ -148,13 +128,8 @@ INLINE void i32_move(i32_acc acc, void* sums, int at, bool first) {
   add_sums(sums, at, first, acc);
 }
 #define TILE_KERNEL i32
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#define TILE_VECTORS 3
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 3
+#include "tiles_tpl.h"
 #undef TILE_ROWS
 #undef TILE_WORDS
 
@@ -192,13 +167,8 @@ INLINE void i16any_move(i16any_acc acc, void* sums, int at, bool first) {
 }
 #define TILE_KERNEL i16any
 #define TILE_WORDS 3
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#define TILE_VECTORS 3
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 3
+#include "tiles_tpl.h"
 
 /* i24: v = 2**12 h + l with l in -2**11 .. 2**11 - 1, so |h| <= 2**11. Words: pairs of l, of h and
  * of l + h. The product is 2**24 h h' + 2**12 m + l l' with m = (l + h)(l' + h') - h h' - l l'
@@ -231,11 +201,8 @@ INLINE void i24_move(i24_acc acc, void* sums, int at, bool first) {
   add_sums(sums, 2 * at + 1, first, i24_join(upper(acc.low), upper(middle), upper(acc.high)));
 }
 #define TILE_KERNEL i24
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 2
+#include "tiles_tpl.h"
 
 /* i32any: the lanes of 64 bits of two steps hold v and v' in their lower halves, and the first
  * has their tops h = (v + 2**20) >> 21 as a pair of int16 in its upper half, which vpmuldq does
@@ -280,13 +247,8 @@ INLINE void i32any_move(i32any_acc acc, void* sums, int at, bool first) {
 #undef TILE_WORDS
 #define TILE_KERNEL i32any
 #define TILE_WORDS 2
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#define TILE_VECTORS 3
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 3
+#include "tiles_tpl.h"
 #undef TILE_ROWS
 
 static bool has_vnni(void) { return __builtin_cpu_supports("avx512vnni"); }

@@ -52,11 +52,8 @@ INLINE void i16_move(i16_acc acc, void* sums, int at, bool first) {
 }
 #define TILE_KERNEL i16
 #define TILE_ROWS 4 /* each sum has two accumulators */
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 2
+#include "tiles_tpl.h"
 #undef TILE_ROWS
 
 #define TILE_ROWS 8
@@ -73,11 +70,8 @@ INLINE void f64_move(f64_acc acc, void* sums, int at, bool first) {
   add_sums(sums, at, first, vcvtq_s64_f64(acc));
 }
 #define TILE_KERNEL f64
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 2
+#include "tiles_tpl.h"
 
 /* i32: one int32 in a word of 64 bits, whose lower half xtn takes; smlal multiplies two of them to
  * int64, and adds. No product exceeds 2**62, and the bound holds for all of their sums. */
@@ -92,11 +86,8 @@ INLINE void i32_move(i32_acc acc, void* sums, int at, bool first) {
   add_sums(sums, at, first, acc);
 }
 #define TILE_KERNEL i32
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 2
+#include "tiles_tpl.h"
 #undef TILE_ROWS
 #undef TILE_WORDS
 

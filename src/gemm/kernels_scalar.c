@@ -38,11 +38,8 @@ INLINE void f64_move(f64_acc acc, void* sums, int at, bool first) {
 #define TILE_KERNEL f64
 #define TILE_WORDS 1
 #define TILE_ROWS 4
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 2
+#include "tiles_tpl.h"
 
 /* i64 */
 typedef int64_t i64_acc, i64_word;
@@ -60,11 +57,8 @@ INLINE void i64_move(i64_acc acc, void* sums, int at, bool first) {
   *to = (first ? 0 : *to) + acc;
 }
 #define TILE_KERNEL i64
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 2
+#include "tiles_tpl.h"
 #undef TILE_ROWS
 
 #define TILE_ROWS 2
@@ -86,11 +80,8 @@ INLINE void i128_move(i128_acc acc, void* sums, int at, bool first) {
   *high = (int64_t)(acc >> 64);
 }
 #define TILE_KERNEL i128
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#define TILE_VECTORS 2
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 2
+#include "tiles_tpl.h"
 #endif
 
 /* wide: every operand. With 128-bit integers, the lower words of the products and their upper ones
@@ -135,9 +126,8 @@ INLINE void wide_move(wide_acc acc, void* sums, int at, bool first) {
   *to = first ? wide_sum(acc) : im_wide_add(*to, wide_sum(acc));
 }
 #define TILE_KERNEL wide
-#define TILE_VECTORS 1
-#include "tile_tpl.h"
-#undef TILE_KERNEL
+#define TILE_MOST_VECTORS 1
+#include "tiles_tpl.h"
 
 static const im_kernel f64 = {"f64", IM_SCHEME_F64, 4,   F64_LANES, 2, {f64_tile4x1, f64_tile4x2},
                               250,   1000,          NULL};

@@ -47,7 +47,9 @@ uint64_t im_bias_bound(const void* bias, im_elem elem, int64_t n, int shift) {
   return shift < 64 ? multiply_saturating(most, UINT64_C(1) << shift) : UINT64_MAX;
 }
 
-uint64_t im_sum_bound(im_bounds bounds, int64_t k) {
+/* The largest magnitude that a sum and its partial sums can have, bias included; UINT64_MAX where
+ * it may be larger. */
+static uint64_t sum_bound(im_bounds bounds, int64_t k) {
   uint64_t product = multiply_saturating(largest(bounds.a), largest(bounds.b));
   return add_saturating(multiply_saturating(product, (uint64_t)k), bounds.bias);
 }
@@ -73,7 +75,7 @@ static bool fits_i128(im_bounds bounds, int64_t k) {
 
 int64_t im_exact_block(im_scheme scheme, im_bounds bounds, int64_t k) {
   im_layout layout = im_layouts[scheme];
-  if (layout.sum == IM_SUM_I64 && im_sum_bound(bounds, k) > INT64_MAX) return 0;
+  if (layout.sum == IM_SUM_I64 && sum_bound(bounds, k) > INT64_MAX) return 0;
   if (layout.sum == IM_SUM_I128 && !fits_i128(bounds, k)) return 0;
   uint64_t product = multiply_saturating(largest(bounds.a), largest(bounds.b));
   uint64_t most = UINT64_MAX; /* steps of a block */

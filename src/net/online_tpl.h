@@ -164,13 +164,10 @@ IM_INLINE im_vec enter_lanes(im_vec v, int bits, im_overflow overflow) {
 }
 
 #if defined(__clang__)
-#define PREFETCH(p) __builtin_prefetch(p)
 #define TWICE _Pragma("unroll 2")
 #elif defined(__GNUC__)
-#define PREFETCH(p) __builtin_prefetch(p)
 #define TWICE _Pragma("GCC unroll 2")
 #else
-#define PREFETCH(p) (void)(p)
 #define TWICE
 #endif
 
@@ -187,7 +184,7 @@ static void list_entries(const int32_t* v, int64_t n, const int32_t* next, im_in
   where = _mm512_add_epi32(where, _mm512_set1_epi32((int32_t)i));
 #define LIST_LINE(HERE)                                                            \
   do {                                                                             \
-    PREFETCH(next + i);                                                            \
+    IM_PREFETCH(next + i);                                                         \
     __m512i here = HERE;                                                           \
     __mmask16 some = _mm512_test_epi32_mask(here, here);                           \
     _mm512_storeu_si512(at + count, _mm512_maskz_compress_epi32(some, where));     \
@@ -209,7 +206,7 @@ static void list_entries(const int32_t* v, int64_t n, const int32_t* next, im_in
   uint32_t each[8];
   __m256i sizes = _mm256_setzero_si256();
   for (; i + 8 <= n; i += 8) {
-    if (i % 16 == 0) PREFETCH(next + i);
+    if (i % 16 == 0) IM_PREFETCH(next + i);
     __m256i here = lanes_even(v + i), zero = _mm256_cmpeq_epi32(here, _mm256_setzero_si256());
     uint32_t some = ~(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(zero)) & 0xff;
     /* bit j of `some` fills byte j; of the numbers 0..7 those bytes are kept */
@@ -224,7 +221,7 @@ static void list_entries(const int32_t* v, int64_t n, const int32_t* next, im_in
   for (int j = 0; j < 8; j++) largest = each[j] > largest ? each[j] : largest;
 #endif
   for (; i < n; i++) {
-    if (i % 16 == 0) PREFETCH(next + i);
+    if (i % 16 == 0) IM_PREFETCH(next + i);
     uint32_t size = v[i] < 0 ? 0 - (uint32_t)v[i] : (uint32_t)v[i];
     at[count] = (int32_t)i;
     count += v[i] != 0;
@@ -407,5 +404,4 @@ static void end_forward(const im_layer* layer, int k, bool half_loss, const int6
   IM_FOR_EACH_RULE(layer->activation, END_ROWS)
 #undef END_ROWS
 }
-#undef PREFETCH
 #undef TWICE
