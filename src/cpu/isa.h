@@ -37,6 +37,10 @@
 #define IM_PREFETCH(p) (void)(p)
 #endif
 
+/* One name of two, for templates. */
+#define IM_CAT_(a, b) a##b
+#define IM_CAT(a, b) IM_CAT_(a, b)
+
 struct im_wide;
 
 /* Some entries of an int32 vector of n: at[i] has room for n + 16. */

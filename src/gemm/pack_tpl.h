@@ -81,93 +81,37 @@ IM_INLINE void gather_i64(im_strided from, int lanes, int steps, int width, int6
 
 #undef GATHER_EACH
 
-/* Steps of lanes side by side: a chunk, or the operand itself where it lies so. Lane by lane, for
- * the compiler to take many lanes at once. */
-#define DEFINE_RANGE_OF(NAME, T)                                     \
-  IM_INLINE im_range NAME(const T* v, ptrdiff_t stride, int width) { \
-    T lows[IM_MAX_LANES], highs[IM_MAX_LANES], low = 0, high = 0;    \
-    for (int i = 0; i < width; i++) {                                \
-      T least = 0, most = 0;                                         \
-      for (int step = 0; step < CHUNK; step++) {                     \
-        T value = v[step * stride + i];                              \
-        least = value < least ? value : least;                       \
-        most = value > most ? value : most;                          \
-      }                                                              \
-      lows[i] = least;                                               \
-      highs[i] = most;                                               \
-    }                                                                \
-    for (int i = 0; i < width; i++) {                                \
-      low = lows[i] < low ? lows[i] : low;                           \
-      high = highs[i] > high ? highs[i] : high;                      \
-    }                                                                \
-    return (im_range){low, high};                                    \
-  }
-DEFINE_RANGE_OF(range_of_i32, int32_t)
-DEFINE_RANGE_OF(range_of_i64, int64_t)
-#undef DEFINE_RANGE_OF
-
 /* Cutting into words ------------------------------------------------------------------------- */
 
-IM_INLINE uint32_t pair_of(int32_t first, int32_t second) {
-  return ((uint32_t)first & 0xffff) | (uint32_t)second << 16;
-}
-IM_INLINE uint32_t quad_of(int32_t v0, int32_t v1, int32_t v2, int32_t v3) {
-  return ((uint32_t)v0 & 0xff) | ((uint32_t)v1 & 0xff) << 8 | ((uint32_t)v2 & 0xff) << 16 |
-         (uint32_t)v3 << 24;
-}
+#define ROW 1
+#include "cut_tpl.h"
+#ifdef __GNUC__ /* and clang */
+#define ROW 4
+#include "cut_tpl.h"
+#endif
+#ifdef IM_HAS_AVX2
+#define ROW 8
+#include "cut_tpl.h"
+#endif
+#if IM_LANES == 8
+#define ROW 16
+#include "cut_tpl.h"
+#endif
 
-/* Signed bytes to unsigned ones, each with 128 added, where they are of a. */
-IM_INLINE uint32_t offset_of(bool of_a) { return of_a ? 0x80808080u : 0; }
-
-/* The head of b takes -128 times the sum of what a's offset multiplies. Unsigned, since values
- * that the scheme cannot hold may overflow here, before the range refuses them. */
-IM_INLINE void add_to_head(const int32_t* restrict v, ptrdiff_t stride, int width, int shift,
-                           int32_t* restrict head) {
-  for (int i = 0; i < width; i++) {
-    uint32_t sum = 0;
-    for (int step = 0; step < CHUNK; step++) sum += (uint32_t)(v[step * stride + i] >> shift);
-    head[i] = (int32_t)((uint32_t)head[i] - 128 * sum);
-  }
-}
-
-IM_INLINE void cut_i8(const int32_t* restrict v, ptrdiff_t stride, int width, bool of_a,
-                      uint32_t* restrict to) {
-  for (int step = 0; step < CHUNK; step += 4, v += 4 * stride, to += width)
-    for (int i = 0; i < width; i++)
-      to[i] = quad_of(v[i], v[stride + i], v[2 * stride + i], v[3 * stride + i]) ^ offset_of(of_a);
-}
-
-IM_INLINE void cut_i16(const int32_t* restrict v, ptrdiff_t stride, int width,
-                       uint32_t* restrict to) {
-  for (int step = 0; step < CHUNK; step += 2, v += 2 * stride, to += width)
-    for (int i = 0; i < width; i++) to[i] = pair_of(v[i], v[stride + i]);
-}
-
-IM_INLINE void cut_i16any(const int32_t* restrict v, ptrdiff_t stride, int width, bool of_a,
-                          uint32_t* restrict to) {
-  for (int step = 0; step < CHUNK; step += 4, v += 4 * stride, to += 3 * width) {
-    for (int i = 0; i < width; i++) to[i] = pair_of(v[i], v[stride + i]);
-    for (int i = 0; i < width; i++) to[width + i] = pair_of(v[2 * stride + i], v[3 * stride + i]);
-    for (int i = 0; i < width; i++)
-      to[2 * width + i] =
-          quad_of(v[i] >> 8, v[stride + i] >> 8, v[2 * stride + i] >> 8, v[3 * stride + i] >> 8) ^
-          offset_of(of_a);
-  }
-}
-
-IM_INLINE void cut_i24(const int32_t* restrict v, ptrdiff_t stride, int width,
-                       uint32_t* restrict to) {
-  for (int step = 0; step < CHUNK; step += 2, v += 2 * stride, to += 3 * width) {
-    for (int i = 0; i < width; i++) {
-      int32_t high0 = (v[i] >> 12) + (v[i] >> 11 & 1);
-      int32_t high1 = (v[stride + i] >> 12) + (v[stride + i] >> 11 & 1);
-      int32_t low0 = (int32_t)((uint32_t)v[i] - (uint32_t)high0 * 4096);
-      int32_t low1 = (int32_t)((uint32_t)v[stride + i] - (uint32_t)high1 * 4096);
-      to[i] = pair_of(low0, low1);
-      to[width + i] = pair_of(high0, high1);
-      to[2 * width + i] = pair_of(low0 + high0, low1 + high1);
-    }
-  }
+/* A chunk of `width` lanes, a constant where inlined, into words of 32 bits where the scheme has
+ * those; the range of its values. */
+IM_INLINE im_range cut_narrow(im_scheme scheme, bool of_a, const int32_t* v, ptrdiff_t stride,
+                              int width, void* to, int32_t* head) {
+#if IM_LANES == 8
+  if (width % 16 == 0) return cut_rows16(scheme, of_a, v, stride, width, to, head);
+#endif
+#ifdef IM_HAS_AVX2
+  if (width % 8 == 0) return cut_rows8(scheme, of_a, v, stride, width, to, head);
+#endif
+#ifdef __GNUC__
+  if (width % 4 == 0) return cut_rows4(scheme, of_a, v, stride, width, to, head);
+#endif
+  return cut_rows1(scheme, of_a, v, stride, width, to, head);
 }
 
 IM_INLINE void cut_i32any(const int32_t* restrict v, ptrdiff_t stride, int width,
@@ -175,8 +119,9 @@ IM_INLINE void cut_i32any(const int32_t* restrict v, ptrdiff_t stride, int width
   for (int step = 0; step < CHUNK; step += 2, v += 2 * stride, to += 2 * width) {
     for (int i = 0; i < width; i++) {
       int32_t v0 = v[i], v1 = v[stride + i];
-      int32_t top0 = (v0 >> 21) + (v0 >> 20 & 1), top1 = (v1 >> 21) + (v1 >> 20 & 1);
-      to[i] = (uint32_t)v0 | (uint64_t)pair_of(top0, top1) << 32;
+      uint32_t top0 = (uint32_t)((v0 >> 21) + (v0 >> 20 & 1));
+      uint32_t top1 = (uint32_t)((v1 >> 21) + (v1 >> 20 & 1));
+      to[i] = (uint32_t)v0 | (uint64_t)((top0 & 0xffff) | top1 << 16) << 32;
       to[width + i] = (uint32_t)v1;
     }
   }
@@ -194,44 +139,40 @@ DEFINE_WIDEN(i64_to_i64, int64_t, int64_t)
 DEFINE_WIDEN(i64_to_i32, int64_t, int32_t)
 #undef DEFINE_WIDEN
 
-/* `width` is a constant where inlined. */
-IM_INLINE void cut_i32(im_scheme scheme, bool of_a, const int32_t* v, ptrdiff_t stride, int width,
-                       void* to, int32_t* head) {
+IM_INLINE im_range cut_i32(im_scheme scheme, bool of_a, const int32_t* v, ptrdiff_t stride,
+                           int width, void* to, int32_t* head) {
   switch (scheme) {
     case IM_SCHEME_I8:
-      cut_i8(v, stride, width, of_a, to);
-      if (!of_a) add_to_head(v, stride, width, 0, head);
-      return;
     case IM_SCHEME_I16:
-    case IM_SCHEME_I16SPLIT: cut_i16(v, stride, width, to); return;
+    case IM_SCHEME_I16SPLIT:
     case IM_SCHEME_I16ANY:
-      cut_i16any(v, stride, width, of_a, to);
-      if (!of_a) add_to_head(v, stride, width, 8, head);
-      return;
-    case IM_SCHEME_I24: cut_i24(v, stride, width, to); return;
-    case IM_SCHEME_I32ANY: cut_i32any(v, stride, width, to); return;
-    case IM_SCHEME_F64: i32_to_f64(v, stride, width, to); return;
+    case IM_SCHEME_I24: break;
+    case IM_SCHEME_I32ANY: cut_i32any(v, stride, width, to); break;
+    case IM_SCHEME_F64: i32_to_f64(v, stride, width, to); break;
     case IM_SCHEME_I32:
     case IM_SCHEME_I64:
     case IM_SCHEME_I128:
-    case IM_SCHEME_WIDE: i32_to_i64(v, stride, width, to); return;
+    case IM_SCHEME_WIDE: i32_to_i64(v, stride, width, to); break;
   }
+  return cut_narrow(scheme, of_a, v, stride, width, to, head);
 }
 
 /* The same for a chunk of int64; schemes of less take its lower halves. */
-IM_INLINE void cut_i64(im_scheme scheme, bool of_a, const int64_t* v, int width, void* to,
-                       int32_t* head) {
+IM_INLINE im_range cut_i64(im_scheme scheme, bool of_a, const int64_t* v, int width, void* to,
+                           int32_t* head) {
   int32_t narrow[CHUNK * IM_MAX_LANES];
+  im_range range = {0, 0};
+  for (int i = 0; i < CHUNK * width; i++) range = im_union(range, (im_range){v[i], v[i]});
   switch (scheme) {
-    case IM_SCHEME_F64: i64_to_f64(v, width, width, to); return;
+    case IM_SCHEME_F64: i64_to_f64(v, width, width, to); break;
     case IM_SCHEME_I64:
     case IM_SCHEME_I128:
-    case IM_SCHEME_WIDE: i64_to_i64(v, width, width, to); return;
+    case IM_SCHEME_WIDE: i64_to_i64(v, width, width, to); break;
     default:
       i64_to_i32(v, width, width, narrow);
       cut_i32(scheme, of_a, narrow, width, width, to, head);
-      return;
   }
+  return range;
 }
 
 /* Panels ----------------------------------------------------------------------------------- */
@@ -259,20 +200,17 @@ IM_INLINE im_range pack_chunk(im_scheme scheme, bool of_a, im_strided from, int 
   from.data += step * from.step_stride;
   if (from.elem == IM_I64) {
     gather_i64(from, lanes, steps, width, chunk.i64);
-    range = range_of_i64(chunk.i64, width, width);
-    cut_i64(scheme, of_a, chunk.i64, width, here, head);
+    range = cut_i64(scheme, of_a, chunk.i64, width, here, head);
   } else if (from.lane_stride == 4 && from.step_stride % 4 == 0 && lanes == width &&
              steps == CHUNK) {
     const int32_t* v = (const int32_t*)from.data;
     ptrdiff_t stride = from.step_stride / 4;
     for (int i = 0; i < CHUNK; i++) /* rows are far apart: ask for those of the next chunk */
       for (int j = 0; j < width; j += 16) IM_PREFETCH(v + (CHUNK + i) * stride + j);
-    range = range_of_i32(v, stride, width);
-    cut_i32(scheme, of_a, v, stride, width, here, head);
+    range = cut_i32(scheme, of_a, v, stride, width, here, head);
   } else {
     gather_i32(from, lanes, steps, width, chunk.i32);
-    range = range_of_i32(chunk.i32, width, width);
-    cut_i32(scheme, of_a, chunk.i32, width, width, here, head);
+    range = cut_i32(scheme, of_a, chunk.i32, width, width, here, head);
   }
   if (steps < CHUNK)
     memcpy(to, &cut, (size_t)(im_groups(scheme, steps) * layout.words * layout.word_size * width));
