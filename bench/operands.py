@@ -18,6 +18,8 @@ OPERANDS = {
     "16 bits, small products": (16, 12, 12),  # [-1, 1] at 12 fraction bits
     "16 bits, any values": (16, 15, 15),
     "24 bits, any values": (24, 23, 23),
+    "24 by 16 bits, any values": (24, 23, 15),
+    "16 by 24 bits, any values": (24, 15, 23),
     "32 bits, bound below 2^63": (32, 30, 22),  # 30 + 22 + log2(1024) = 62
     "32 bits, any values": (32, 31, 31),
     "33 bits": (33, 32, 32),

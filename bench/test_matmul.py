@@ -22,6 +22,8 @@ DEFAULT = [
     ("24 bits, any values", "numpy_float64", None, [SMALL]),
     ("24 bits, any values", "numpy_int64", None, [SMALL]),
     ("24 bits, any values", "fxpmath_fixed", None, [SMALL]),
+    ("24 by 16 bits, any values", "dgemm", None, [MIDDLE]),
+    ("16 by 24 bits, any values", "dgemm", None, [MIDDLE]),
     ("32 bits, bound below 2^63", "dgemm", 1.0, SHAPES),
     ("32 bits, bound below 2^63", "torch_int64", None, [SMALL]),
     ("32 bits, any values", "dgemm", 0.8, SHAPES),

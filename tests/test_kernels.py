@@ -46,6 +46,15 @@ def proved(a, b, bias=None, bias_shift=0):
             for x in (a, b)
         )
 
+    def limbs(split, whole):
+        """Whether int32 sums a pair of products of 12-bit limbs of `split` with `whole`."""
+        limb = max(2048, (magnitude(split) + 2048) >> 12)
+        within = all(
+            -(2 ** (bits - 1)) <= x.min(initial=0) and x.max(initial=0) < 2 ** (bits - 1)
+            for x, bits in ((split, 24), (whole, 16))
+        )
+        return int64 and within and 2 * limb * magnitude(whole) < 2**31
+
     return {
         "i8": int64 and fit(8),
         "i16": int64 and fit(16) and 2 * product < 2**31,
@@ -53,6 +62,8 @@ def proved(a, b, bias=None, bias_shift=0):
         "i16split": int64 and fit(16) and 2 * product < 2**31,
         "i16any": int64 and fit(16),
         "i24": int64 and fit(24),
+        "i24x16": limbs(a, b),
+        "i16x24": limbs(b, a),
         "f64": int64 and product <= 2**53,
         "i32": int64 and fit(32),
         "i32any": int128 and fit(32),
@@ -252,6 +263,30 @@ def test_limits_of_blocks_of_16_bits(block, sign):
             check(a, b)
     for low in (-32768, -32767):
         check(np.full((2, 5), low), np.full((5, 2), -32768))  # refused: 2 p is 2**31; the last not
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_limits_of_blocks_of_limbs(block, sign):
+    """Limbs of -2**11, the low one and the high one, that fill int32 in `block` groups."""
+    right = min((2**31 - 1) // (2 * block * 2048), 32767)
+    names = {name for _, name in every_kernel()}
+    for left in (-2048, -(2**23)):
+        for k in (2 * block, 2 * block + 1, 2 * block + 2, 6 * block + 3):
+            a, b = np.full((9, k), left), np.full((k, 3), sign * right)
+            assert {"i24x16"} & names <= check(a, b)
+            assert {"i16x24"} & names <= check(b.T, a.T)
+
+
+@pytest.mark.parametrize(("split", "whole"), [(23, 15), (22, 15), (23, 10)])
+def test_limits_of_limbs(split, whole):
+    """Either end of the 24 bits, and of the 16, and one beyond."""
+    for v in (-(2**split) - 1, -(2**split), 2**split - 1, 2**split):
+        for w in (-(2**whole) - 1, -(2**whole), 2**whole - 1, 2**whole):
+            a, b = np.full((5, 37), 1), np.full((37, 3), 1)
+            a[4, 36], b[36, 2] = v, w
+            check(a, b)
+            check(b.T, a.T)
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -53,6 +53,7 @@ IM_INLINE UNSIGNED ROW_OF(quad)(UNSIGNED v0, UNSIGNED v1, UNSIGNED v2, UNSIGNED 
  * what a's offset multiplies. */
 IM_INLINE void ROW_OF(cut_steps)(im_scheme scheme, bool of_a, const SIGNED* v, int width, int lane,
                                  uint32_t* to, int32_t* head) {
+  const int words = im_words(scheme, of_a);
   const uint32_t offset = of_a ? 0x80808080u : 0; /* signed bytes become unsigned, 128 added */
 #define WORD(I) *(UNSIGNED*)(to + (I) * width + lane)
 #define HEAD *(UNSIGNED*)(head + lane)
@@ -76,14 +77,22 @@ IM_INLINE void ROW_OF(cut_steps)(im_scheme scheme, bool of_a, const SIGNED* v, i
       if (!of_a) HEAD -= (h0 + h1 + h2 + h3) << 7;
       return;
     }
-    case IM_SCHEME_I24: /* v = 2**12 h + l, l in -2**11 .. 2**11 - 1: h is v rounded half up */
-      for (int i = 0; i < 4; i += 2) {
-        UNSIGNED h0 = (UNSIGNED)((SIGNED)((UNSIGNED)v[i] + 2048) >> 12);
-        UNSIGNED h1 = (UNSIGNED)((SIGNED)((UNSIGNED)v[i + 1] + 2048) >> 12);
-        UNSIGNED l0 = (UNSIGNED)v[i] - (h0 << 12), l1 = (UNSIGNED)v[i + 1] - (h1 << 12);
-        WORD(3 * (i / 2)) = ROW_OF(pair)(l0, l1);
-        WORD(3 * (i / 2) + 1) = ROW_OF(pair)(h0, h1);
-        WORD(3 * (i / 2) + 2) = ROW_OF(pair)(l0 + h0, l1 + h1);
+    case IM_SCHEME_I24:
+    case IM_SCHEME_I24X16:
+    case IM_SCHEME_I16X24:
+      for (int i = 0; i < 4; i += 2, to += words * width) {
+        UNSIGNED w0 = (UNSIGNED)v[i], w1 = (UNSIGNED)v[i + 1];
+        if (words == 1) {
+          WORD(0) = ROW_OF(pair)(w0, w1);
+          continue;
+        }
+        /* v = 2**12 h + l with l in -2**11 .. 2**11 - 1: h is v rounded half up */
+        UNSIGNED h0 = (UNSIGNED)((SIGNED)(w0 + 2048) >> 12);
+        UNSIGNED h1 = (UNSIGNED)((SIGNED)(w1 + 2048) >> 12);
+        UNSIGNED l0 = w0 - (h0 << 12), l1 = w1 - (h1 << 12);
+        WORD(0) = ROW_OF(pair)(l0, l1);
+        WORD(1) = ROW_OF(pair)(h0, h1);
+        if (words == 3) WORD(2) = ROW_OF(pair)(l0 + h0, l1 + h1);
       }
       return;
     default: return; /* words of 64 bits are not made here */
@@ -94,8 +103,7 @@ IM_INLINE void ROW_OF(cut_steps)(im_scheme scheme, bool of_a, const SIGNED* v, i
 
 IM_INLINE im_range ROW_OF(cut_rows)(im_scheme scheme, bool of_a, const int32_t* v, ptrdiff_t stride,
                                     int width, void* words, int32_t* head) {
-  const int steps = im_layouts[scheme].steps, word_count = im_layouts[scheme].words;
-  const int next = width * (4 / steps) * word_count;
+  const int next = width * (4 / im_layouts[scheme].steps) * im_words(scheme, of_a);
   uint32_t* to = words;
   SIGNED v4[4], low = (SIGNED){0}, high = low;
   for (int step = 0; step < CHUNK; step += 4, v += 4 * stride, to += next)

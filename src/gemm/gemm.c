@@ -338,6 +338,8 @@ im_status im_explain_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t
       [IM_SCHEME_I16SPLIT] = "int32 and a sum of high halves",
       [IM_SCHEME_I16ANY] = "int32 modulo 2**32 and a sum of high bytes",
       [IM_SCHEME_I24] = "int32, three for two limbs",
+      [IM_SCHEME_I24X16] = "int32, two for two limbs",
+      [IM_SCHEME_I16X24] = "int32, two for two limbs",
       [IM_SCHEME_F64] = "float64",
       [IM_SCHEME_I32] = "int64",
       [IM_SCHEME_I32ANY] = "int64 modulo 2**64 and a sum of top bits",

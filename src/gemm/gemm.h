@@ -22,24 +22,27 @@ typedef enum { IM_SUM_I64, IM_SUM_I128, IM_SUM_WIDE } im_sum;
 /* A panel holds some lanes: for each group of steps its words, each word for all lanes. */
 typedef struct {
   int steps;      /* in a group */
-  int words;      /* of one lane in a group */
+  int a_words;    /* of one lane in a group, in panels of a */
+  int b_words;    /* and of b */
   int word_size;  /* in bytes */
   int head_steps; /* panels of b repeat a head of 4 bytes per lane after so many; 0 for none */
   im_sum sum;
 } im_layout;
 
 static const im_layout im_layouts[] = {
-    [IM_SCHEME_I8] = {4, 1, 4, 8192, IM_SUM_I64},
-    [IM_SCHEME_I16] = {2, 1, 4, 0, IM_SUM_I64},
-    [IM_SCHEME_I16SPLIT] = {2, 1, 4, 0, IM_SUM_I64},
-    [IM_SCHEME_I16ANY] = {4, 3, 4, 128, IM_SUM_I64},
-    [IM_SCHEME_I24] = {2, 3, 4, 0, IM_SUM_I64},
-    [IM_SCHEME_F64] = {1, 1, 8, 0, IM_SUM_I64},
-    [IM_SCHEME_I32] = {1, 1, 8, 0, IM_SUM_I64},
-    [IM_SCHEME_I32ANY] = {2, 2, 8, 0, IM_SUM_I128},
-    [IM_SCHEME_I64] = {1, 1, 8, 0, IM_SUM_I64},
-    [IM_SCHEME_I128] = {1, 1, 8, 0, IM_SUM_I128},
-    [IM_SCHEME_WIDE] = {1, 1, 8, 0, IM_SUM_WIDE},
+    [IM_SCHEME_I8] = {4, 1, 1, 4, 8192, IM_SUM_I64},
+    [IM_SCHEME_I16] = {2, 1, 1, 4, 0, IM_SUM_I64},
+    [IM_SCHEME_I16SPLIT] = {2, 1, 1, 4, 0, IM_SUM_I64},
+    [IM_SCHEME_I16ANY] = {4, 3, 3, 4, 128, IM_SUM_I64},
+    [IM_SCHEME_I24] = {2, 3, 3, 4, 0, IM_SUM_I64},
+    [IM_SCHEME_I24X16] = {2, 2, 1, 4, 0, IM_SUM_I64},
+    [IM_SCHEME_I16X24] = {2, 1, 2, 4, 0, IM_SUM_I64},
+    [IM_SCHEME_F64] = {1, 1, 1, 8, 0, IM_SUM_I64},
+    [IM_SCHEME_I32] = {1, 1, 1, 8, 0, IM_SUM_I64},
+    [IM_SCHEME_I32ANY] = {2, 2, 2, 8, 0, IM_SUM_I128},
+    [IM_SCHEME_I64] = {1, 1, 1, 8, 0, IM_SUM_I64},
+    [IM_SCHEME_I128] = {1, 1, 1, 8, 0, IM_SUM_I128},
+    [IM_SCHEME_WIDE] = {1, 1, 1, 8, 0, IM_SUM_WIDE},
 };
 
 static inline int64_t im_groups(im_scheme scheme, int64_t k) {
@@ -47,10 +50,15 @@ static inline int64_t im_groups(im_scheme scheme, int64_t k) {
   return (k + steps - 1) / steps;
 }
 
+/* Words of a lane in a group. */
+static inline int im_words(im_scheme scheme, bool of_a) {
+  return of_a ? im_layouts[scheme].a_words : im_layouts[scheme].b_words;
+}
+
 /* Bytes of a lane in panels of k steps. */
 static inline size_t im_lane_size(im_scheme scheme, bool of_a, int64_t k) {
   im_layout layout = im_layouts[scheme];
-  int64_t size = im_groups(scheme, k) * layout.words * layout.word_size;
+  int64_t size = im_groups(scheme, k) * im_words(scheme, of_a) * layout.word_size;
   if (layout.head_steps && !of_a) size += 4 * ((k + layout.head_steps - 1) / layout.head_steps);
   return (size_t)size;
 }

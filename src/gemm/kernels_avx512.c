@@ -48,6 +48,13 @@ INLINE __m512i maddwd_add(__m512i acc, __m512i a, __m512i b) {
 INLINE __m512i zero(void) { return _mm512_setzero_si512(); }
 INLINE __m512i load(const char* b) { return _mm512_loadu_si512(b); }
 
+/* What kernels of one word share: see tile_tpl.h. HEAD is 64 bytes a vector, or 0. */
+#define WORDS(K, BITS, HEAD)                                                        \
+  typedef __m512i K##_word;                                                         \
+  enum { K##_head_bytes = HEAD, K##_word_bytes = BITS / 8, K##_vector_bytes = 64 }; \
+  INLINE K##_word K##_spread(const char* a) { return spread##BITS(a); }             \
+  INLINE K##_word K##_load(const char* b) { return load(b); }
+
 /* Sums of int64 in vector `at` of a tile. */
 INLINE void add_sums(void* sums, int at, bool first, __m512i v) {
   __m512i* to = (__m512i*)sums + at;
@@ -59,11 +66,9 @@ INLINE __m512i upper(__m512i v) { return _mm512_cvtepi32_epi64(_mm512_extracti64
 
 /* i8: a + 128 as four uint8, b as four int8; vpdpbusd adds their four products to int32. The head
  * holds -128 times the sum of b over the block, so that the offset's share is gone at its end. */
-typedef __m512i i8_acc, i8_word;
-enum { i8_head_bytes = 64, i8_word_bytes = 4, i8_vector_bytes = 64 };
+typedef __m512i i8_acc;
+WORDS(i8, 32, 64)
 INLINE i8_acc i8_start(const char* head) { return load(head); }
-INLINE i8_word i8_spread(const char* a) { return spread32(a); }
-INLINE i8_word i8_load(const char* b) { return load(b); }
 INLINE i8_acc i8_mac0(i8_acc acc, i8_word a, i8_word b) { return dpbusd(acc, a, b); }
 INLINE void i8_move(i8_acc acc, void* sums, int at, bool first) {
   add_sums(sums, 2 * at, first, lower(acc));
@@ -76,11 +81,9 @@ INLINE void i8_move(i8_acc acc, void* sums, int at, bool first) {
 #include "tiles_tpl.h"
 
 /* i16: two int16 each; vpdpwssd adds their two products to int32. */
-typedef __m512i i16_acc, i16_word;
-enum { i16_head_bytes = 0, i16_word_bytes = 4, i16_vector_bytes = 64 };
+typedef __m512i i16_acc;
+WORDS(i16, 32, 0)
 INLINE i16_acc i16_start(const char* head) { return (void)head, zero(); }
-INLINE i16_word i16_spread(const char* a) { return spread32(a); }
-INLINE i16_word i16_load(const char* b) { return load(b); }
 INLINE i16_acc i16_mac0(i16_acc acc, i16_word a, i16_word b) { return dpwssd(acc, a, b); }
 INLINE void i16_move(i16_acc acc, void* sums, int at, bool first) { i8_move(acc, sums, at, first); }
 #define TILE_KERNEL i16
@@ -88,11 +91,9 @@ INLINE void i16_move(i16_acc acc, void* sums, int at, bool first) { i8_move(acc,
 #include "tiles_tpl.h"
 
 /* i16madd: the same without VNNI; vpmaddwd makes the sum of two products, vpaddd adds it. */
-typedef __m512i i16madd_acc, i16madd_word;
-enum { i16madd_head_bytes = 0, i16madd_word_bytes = 4, i16madd_vector_bytes = 64 };
+typedef __m512i i16madd_acc;
+WORDS(i16madd, 32, 0)
 INLINE i16madd_acc i16madd_start(const char* head) { return (void)head, zero(); }
-INLINE i16madd_word i16madd_spread(const char* a) { return spread32(a); }
-INLINE i16madd_word i16madd_load(const char* b) { return load(b); }
 INLINE i16madd_acc i16madd_mac0(i16madd_acc acc, i16madd_word a, i16madd_word b) {
   return maddwd_add(acc, a, b);
 }
@@ -118,11 +119,9 @@ INLINE void f64_move(f64_acc acc, void* sums, int at, bool first) {
 #include "tiles_tpl.h"
 
 /* i32: one int32 in a lane of 64 bits; vpmuldq multiplies, vpaddq adds. */
-typedef __m512i i32_acc, i32_word;
-enum { i32_head_bytes = 0, i32_word_bytes = 8, i32_vector_bytes = 64 };
+typedef __m512i i32_acc;
+WORDS(i32, 64, 0)
 INLINE i32_acc i32_start(const char* head) { return (void)head, zero(); }
-INLINE i32_word i32_spread(const char* a) { return spread64(a); }
-INLINE i32_word i32_load(const char* b) { return load(b); }
 INLINE i32_acc i32_mac0(i32_acc acc, i32_word a, i32_word b) { return muldq_add(acc, a, b); }
 INLINE void i32_move(i32_acc acc, void* sums, int at, bool first) {
   add_sums(sums, at, first, acc);
@@ -144,11 +143,8 @@ INLINE void i32_move(i32_acc acc, void* sums, int at, bool first) {
 typedef struct {
   __m512i t, s;
 } i16any_acc;
-typedef __m512i i16any_word;
-enum { i16any_head_bytes = 64, i16any_word_bytes = 4, i16any_vector_bytes = 64 };
+WORDS(i16any, 32, 64)
 INLINE i16any_acc i16any_start(const char* head) { return (i16any_acc){zero(), load(head)}; }
-INLINE i16any_word i16any_spread(const char* a) { return spread32(a); }
-INLINE i16any_word i16any_load(const char* b) { return load(b); }
 INLINE i16any_acc i16any_mac0(i16any_acc acc, i16any_word a, i16any_word b) {
   return (i16any_acc){dpwssd(acc.t, a, b), acc.s};
 }
@@ -177,11 +173,8 @@ INLINE void i16any_move(i16any_acc acc, void* sums, int at, bool first) {
 typedef struct {
   __m512i low, high, both;
 } i24_acc;
-typedef __m512i i24_word;
-enum { i24_head_bytes = 0, i24_word_bytes = 4, i24_vector_bytes = 64 };
+WORDS(i24, 32, 0)
 INLINE i24_acc i24_start(const char* head) { return (void)head, (i24_acc){zero(), zero(), zero()}; }
-INLINE i24_word i24_spread(const char* a) { return spread32(a); }
-INLINE i24_word i24_load(const char* b) { return load(b); }
 INLINE i24_acc i24_mac0(i24_acc acc, i24_word a, i24_word b) {
   return (i24_acc){dpwssd(acc.low, a, b), acc.high, acc.both};
 }
@@ -204,6 +197,50 @@ INLINE void i24_move(i24_acc acc, void* sums, int at, bool first) {
 #define TILE_MOST_VECTORS 2
 #include "tiles_tpl.h"
 
+#undef TILE_WORDS
+#define TILE_WORDS 2
+
+/* i24x16: the limbs of i24 for a, 16 bits for b: pairs of l and of h, and pairs of b. Two sums of
+ * int32 by vpdpwssd, of l b and of h b, are exact for as long as the ranges allow. */
+typedef struct {
+  __m512i low, high;
+} limbs_acc;
+INLINE limbs_acc limbs_add_low(limbs_acc acc, __m512i a, __m512i b) {
+  return (limbs_acc){dpwssd(acc.low, a, b), acc.high};
+}
+INLINE limbs_acc limbs_add_high(limbs_acc acc, __m512i a, __m512i b) {
+  return (limbs_acc){acc.low, dpwssd(acc.high, a, b)};
+}
+INLINE __m512i limbs_join(__m512i low, __m512i high) {
+  return _mm512_add_epi64(_mm512_slli_epi64(high, 12), low);
+}
+#define LIMBS(K)                                                                               \
+  typedef limbs_acc K##_acc;                                                                   \
+  WORDS(K, 32, 0)                                                                              \
+  INLINE K##_acc K##_start(const char* head) { return (void)head, (K##_acc){zero(), zero()}; } \
+  INLINE K##_acc K##_mac0(K##_acc acc, K##_word a, K##_word b) {                               \
+    return limbs_add_low(acc, a, b);                                                           \
+  }                                                                                            \
+  INLINE K##_acc K##_mac1(K##_acc acc, K##_word a, K##_word b) {                               \
+    return limbs_add_high(acc, a, b);                                                          \
+  }                                                                                            \
+  INLINE void K##_move(K##_acc acc, void* sums, int at, bool first) {                          \
+    add_sums(sums, 2 * at, first, limbs_join(lower(acc.low), lower(acc.high)));                \
+    add_sums(sums, 2 * at + 1, first, limbs_join(upper(acc.low), upper(acc.high)));            \
+  }
+LIMBS(i24x16)
+#define TILE_KERNEL i24x16
+#define TILE_B_WORDS 1
+#define TILE_MOST_VECTORS 3
+#include "tiles_tpl.h"
+
+/* i16x24: the limbs are those of b. */
+LIMBS(i16x24)
+#define TILE_KERNEL i16x24
+#define TILE_A_WORDS 1
+#define TILE_MOST_VECTORS 3
+#include "tiles_tpl.h"
+
 /* i32any: the lanes of 64 bits of two steps hold v and v' in their lower halves, and the first
  * has their tops h = (v + 2**20) >> 21 as a pair of int16 in its upper half, which vpmuldq does
  * not read. t sums the products modulo 2**64; s, in upper halves, those of tops by vpdpwssd, at
@@ -213,13 +250,10 @@ INLINE void i24_move(i24_acc acc, void* sums, int at, bool first) {
 typedef struct {
   __m512i t, s;
 } i32any_acc;
-typedef __m512i i32any_word;
-enum { i32any_head_bytes = 0, i32any_word_bytes = 8, i32any_vector_bytes = 64 };
+WORDS(i32any, 64, 0)
 INLINE i32any_acc i32any_start(const char* head) {
   return (void)head, (i32any_acc){zero(), zero()};
 }
-INLINE i32any_word i32any_spread(const char* a) { return spread64(a); }
-INLINE i32any_word i32any_load(const char* b) { return load(b); }
 INLINE i32any_acc i32any_mac0(i32any_acc acc, i32any_word a, i32any_word b) {
   return (i32any_acc){muldq_add(acc.t, a, b), dpwssd(acc.s, a, b)};
 }
@@ -244,9 +278,7 @@ INLINE void i32any_move(i32any_acc acc, void* sums, int at, bool first) {
   _mm512_storeu_si512(to_low, low);
   _mm512_storeu_si512(to_high, high);
 }
-#undef TILE_WORDS
 #define TILE_KERNEL i32any
-#define TILE_WORDS 2
 #define TILE_MOST_VECTORS 3
 #include "tiles_tpl.h"
 #undef TILE_ROWS
@@ -266,6 +298,12 @@ static const im_kernel i16any = {
     40,       has_vnni};
 static const im_kernel i24 = {"i24", IM_SCHEME_I24, 4, 16, 2, {i24_tile4x1, i24_tile4x2}, 13.2,
                               60,    has_vnni};
+static const im_kernel i24x16 = {
+    "i24x16", IM_SCHEME_I24X16, 4, 16, 3, {i24x16_tile4x1, i24x16_tile4x2, i24x16_tile4x3}, 8.8,
+    50,       has_vnni};
+static const im_kernel i16x24 = {
+    "i16x24", IM_SCHEME_I16X24, 4, 16, 3, {i16x24_tile4x1, i16x24_tile4x2, i16x24_tile4x3}, 8.8,
+    50,       has_vnni};
 static const im_kernel f64 = {
     "f64", IM_SCHEME_F64, 8, 8, 3, {f64_tile8x1, f64_tile8x2, f64_tile8x3}, 16.8, 40, NULL};
 static const im_kernel i32 = {
@@ -276,7 +314,17 @@ static const im_kernel i32any = {
 
 IM_TARGET_END
 
-const im_kernel* const im_kernels_avx512[] = {
-    &i8, &i16, &i16madd, &i16any, &i24, &f64, &i32, &i32any, IM_ANY_OPERAND_KERNELS, NULL};
+const im_kernel* const im_kernels_avx512[] = {&i8,
+                                              &i16,
+                                              &i16madd,
+                                              &i16any,
+                                              &i24,
+                                              &i24x16,
+                                              &i16x24,
+                                              &f64,
+                                              &i32,
+                                              &i32any,
+                                              IM_ANY_OPERAND_KERNELS,
+                                              NULL};
 
 #endif

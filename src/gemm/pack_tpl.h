@@ -146,7 +146,9 @@ IM_INLINE im_range cut_i32(im_scheme scheme, bool of_a, const int32_t* v, ptrdif
     case IM_SCHEME_I16:
     case IM_SCHEME_I16SPLIT:
     case IM_SCHEME_I16ANY:
-    case IM_SCHEME_I24: break;
+    case IM_SCHEME_I24:
+    case IM_SCHEME_I24X16:
+    case IM_SCHEME_I16X24: break;
     case IM_SCHEME_I32ANY: cut_i32any(v, stride, width, to); break;
     case IM_SCHEME_F64: i32_to_f64(v, stride, width, to); break;
     case IM_SCHEME_I32:
@@ -213,7 +215,8 @@ IM_INLINE im_range pack_chunk(im_scheme scheme, bool of_a, im_strided from, int 
     range = cut_i32(scheme, of_a, chunk.i32, width, width, here, head);
   }
   if (steps < CHUNK)
-    memcpy(to, &cut, (size_t)(im_groups(scheme, steps) * layout.words * layout.word_size * width));
+    memcpy(to, &cut,
+           (size_t)(im_groups(scheme, steps) * im_words(scheme, of_a) * layout.word_size * width));
   return range;
 }
 

@@ -11,6 +11,8 @@
  *   i16split  a, b in int16, 2 p < 2**31, and 65535 groups: at the kernel.
  *   i16any  a, b in int16; 128 steps: the proof stands at the kernel.
  *   i24     a, b in 24 bits; 254 steps: at the kernel.
+ *   i24x16  a in 24 bits, b in int16, and with l, the larger magnitude of a's two limbs (2**11, or
+ *           its high part), l B steps < 2**31. i16x24: the same for limbs of b.
  *   f64     p block <= 2**53: float64 multiplies and adds such integers without rounding.
  *   i32     a, b in int32; int64 holds the whole sum.
  *   i32any  a, b in int32; 2046 steps: at the kernel.
@@ -59,6 +61,14 @@ static bool fits(im_range range, int bits) {
   return range.low >= -high - 1 && range.high <= high;
 }
 
+/* How many steps of limbs of `split`, at most 24 bits, times `whole`, an int16, int32 sums. */
+static uint64_t limb_steps(im_range split, im_range whole) {
+  if (!fits(split, 24) || !fits(whole, 16)) return 0;
+  uint64_t high = (largest(split) + 2048) >> 12, limb = high > 2048 ? high : 2048;
+  uint64_t product = limb * largest(whole);
+  return product ? INT32_MAX / product : UINT64_MAX;
+}
+
 static bool both_fit(im_bounds bounds, int bits) {
   return fits(bounds.a, bits) && fits(bounds.b, bits);
 }
@@ -89,6 +99,8 @@ int64_t im_exact_block(im_scheme scheme, im_bounds bounds, int64_t k) {
       break;
     case IM_SCHEME_I16ANY: most = both_fit(bounds, 16) ? 128 : 0; break;
     case IM_SCHEME_I24: most = both_fit(bounds, 24) ? 254 : 0; break;
+    case IM_SCHEME_I24X16: most = limb_steps(bounds.a, bounds.b); break;
+    case IM_SCHEME_I16X24: most = limb_steps(bounds.b, bounds.a); break;
     case IM_SCHEME_F64: most = product ? (UINT64_C(1) << 53) / product : UINT64_MAX; break;
     case IM_SCHEME_I32: most = both_fit(bounds, 32) ? UINT64_MAX : 0; break;
     case IM_SCHEME_I32ANY: most = both_fit(bounds, 32) ? 2046 : 0; break;

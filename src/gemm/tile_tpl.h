@@ -1,7 +1,8 @@
 /* The body of every tile kernel: TILE_ROWS lanes of a by TILE_VECTORS vectors of lanes of b.
  *
  * Before including it, define those two, TILE_KERNEL as the kernel's name K, TILE_WORDS as the
- * number of words of a group, and the types and inline functions of its arithmetic:
+ * number of products of a group, TILE_A_WORDS and TILE_B_WORDS as those of words which a lane has
+ * in it, and the types and inline functions of its arithmetic:
  *
  *   K_word, K_word_bytes, K_vector_bytes   a vector of words; bytes of a word and of a vector
  *   K_head_bytes                bytes of a head's vector, 0 for none
@@ -9,7 +10,7 @@
  *   K_start(head)               accumulators before a block
  *   K_spread(a)                 a word of a in all lanes
  *   K_load(b)                   a vector of words of b
- *   K_mac0(acc, a, b) ...       the accumulators after the first, second, third word of a group
+ *   K_mac0(acc, a, b) ...       the accumulators after the first, second, third product of a group
  *   K_move(acc, sums, at, first)  into vector `at` of the exact sums, which the first block starts
  *
  * Every accumulator is a variable of its own: compilers keep those in registers, and spill arrays.
@@ -42,21 +43,20 @@ enum { TILE_AHEAD = 4096 };
 #define TILE_DECLARE_ROW(r) TILE_EACH_VECTOR(TILE_DECLARE, r)
 #define TILE_MOVE_ROW(r) TILE_EACH_VECTOR(TILE_MOVE, r)
 
-/* One word of a group: TILE_WORD is which. */
-#define TILE_LOAD(r, v) TILE_OP(_word) vector##v = TILE_OP(_load)(b + (v) * TILE_OP(_vector_bytes));
+/* One product of a group: TILE_WORD is which. An operand of fewer words repeats them. */
+#define TILE_LOAD(r, v)                                                            \
+  TILE_OP(_word)                                                                   \
+  vector##v = TILE_OP(_load)(b + (TILE_WORD % TILE_B_WORDS * TILE_VECTORS + (v)) * \
+                                     TILE_OP(_vector_bytes));
 #define TILE_MAC(r, v) acc##r##v = IM_CAT(TILE_OP(_mac), TILE_WORD)(acc##r##v, row, vector##v);
-#define TILE_MAC_ROW(r)                                                    \
-  {                                                                        \
-    TILE_OP(_word) row = TILE_OP(_spread)(a + (r) * TILE_OP(_word_bytes)); \
-    TILE_EACH_VECTOR(TILE_MAC, r)                                          \
+#define TILE_MAC_ROW(r)                                                                            \
+  {                                                                                                \
+    TILE_OP(_word)                                                                                 \
+    row =                                                                                          \
+        TILE_OP(_spread)(a + (TILE_WORD % TILE_A_WORDS * TILE_ROWS + (r)) * TILE_OP(_word_bytes)); \
+    TILE_EACH_VECTOR(TILE_MAC, r)                                                                  \
   }
-#define TILE_GROUP                              \
-  {                                             \
-    TILE_EACH_VECTOR(TILE_LOAD, 0)              \
-    TILE_EACH_ROW(TILE_MAC_ROW)                 \
-    a += TILE_ROWS * TILE_OP(_word_bytes);      \
-    b += TILE_VECTORS * TILE_OP(_vector_bytes); \
-  }
+#define TILE_PRODUCTS {TILE_EACH_VECTOR(TILE_LOAD, 0) TILE_EACH_ROW(TILE_MAC_ROW)}
 
 #endif
 
@@ -73,18 +73,20 @@ static void IM_CAT(IM_CAT(TILE_OP(_tile), TILE_ROWS),
     for (; here > 0; here--) {
       IM_PREFETCH(a + TILE_AHEAD); /* a group is at most a line of the cache */
 #define TILE_WORD 0
-      TILE_GROUP
+      TILE_PRODUCTS
 #undef TILE_WORD
 #if TILE_WORDS > 1
 #define TILE_WORD 1
-      TILE_GROUP
+      TILE_PRODUCTS
 #undef TILE_WORD
 #endif
 #if TILE_WORDS > 2
 #define TILE_WORD 2
-      TILE_GROUP
+      TILE_PRODUCTS
 #undef TILE_WORD
 #endif
+      a += TILE_A_WORDS * TILE_ROWS * TILE_OP(_word_bytes);
+      b += TILE_B_WORDS * TILE_VECTORS * TILE_OP(_vector_bytes);
     }
     TILE_EACH_ROW(TILE_MOVE_ROW)
     first = false;

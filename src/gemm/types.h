@@ -12,6 +12,8 @@ typedef enum {
   IM_SCHEME_I16SPLIT, /* the same modulo 2**32, and a sum of high halves */
   IM_SCHEME_I16ANY,   /* the same modulo 2**32, repaired by a sum of high bytes */
   IM_SCHEME_I24,      /* two limbs of 12 bits, three products (Karatsuba); int32 */
+  IM_SCHEME_I24X16,   /* two limbs of 12 bits by int16, two products; int32 */
+  IM_SCHEME_I16X24,   /* int16 by two limbs of 12 bits */
   IM_SCHEME_F64,      /* float64 that hold integers */
   IM_SCHEME_I32,      /* an int32 in a word of 64 bits; int64 */
   IM_SCHEME_I32ANY,   /* the same modulo 2**64, repaired by a sum of top bits; 128 bits */
