@@ -51,6 +51,22 @@ typedef struct {
   uint64_t largest; /* of their magnitudes */
 } im_inputs;
 
+/* Some entries of a float64 vector of n: value[i] is entry at[i]; both have room for n + 16. */
+typedef struct {
+  int32_t* at;
+  double* value;
+  int64_t count;
+  double largest; /* no magnitude of them is larger */
+} im_reals;
+
+/* Transposed weights, as float parts read them: the master or, where that is NULL, raw * unit. */
+typedef struct {
+  const double* master;
+  const int32_t* raw;
+  double unit;
+  int64_t width; /* of a row, a multiple of 16 */
+} im_real_weights;
+
 /* What one sample makes of a last layer. */
 typedef struct {
   int32_t right;    /* 1 or 0 */
@@ -133,6 +149,21 @@ typedef struct {
    * fraction width of its outputs; formats of at most 32 bits */
   void (*end_forward)(const im_layer* layer, int k, bool half_loss, const int64_t* sums,
                       int64_t width, const int32_t* y, int32_t* a, int32_t* d, im_ending* ending);
+
+  /* Its float parts: net/online_float_tpl.h */
+
+  /* the entries of v that are not zero; meanwhile `next`, as long, is fetched into the cache */
+  void (*list_reals)(const double* v, int64_t n, const double* next, im_reals* reals);
+  /* z[j] = float sum of products over the inputs of value * w[at][j]; then + w[bias][j], unless
+   * bias < 0 */
+  void (*sum_reals)(const im_reals* reals, im_real_weights w, int64_t bias, double* z);
+  /* e[i] = float sum of products over j of d[j] * w[i][j], for n rows of w */
+  void (*send_reals)(const double* d, im_real_weights w, int64_t n, double* e);
+  /* For each input, with the step s[j] = -(d[j] * value) * rate: master[at][j] += s[j], and
+   * raw[at][j] = quantize(master[at][j]) unless raw is NULL; or, where master is NULL,
+   * raw[at][j] = enter(raw[at][j] + R(s[j])). im_round_small serves all that is rounded. */
+  void (*step_reals)(const im_reals* reals, const double* d, double rate, double* master,
+                     int32_t* raw, int64_t width, im_format fmt);
 } im_loops;
 
 extern const im_loops im_loops_scalar, im_loops_avx2, im_loops_avx512;

@@ -16,6 +16,7 @@
 #include "../gemm/sink_tpl.h"
 #include "../net/loops_tpl.h"
 #include "../net/online_tpl.h"
+#include "../net/online_float_tpl.h"
 
 const im_loops IM_LOOPS_NAME = {
     .quantize = quantize,
@@ -41,6 +42,10 @@ const im_loops IM_LOOPS_NAME = {
     .sum_entries = sum_entries,
     .update_entries = update_entries,
     .end_forward = end_forward,
+    .list_reals = list_reals,
+    .sum_reals = sum_reals,
+    .send_reals = send_reals,
+    .step_reals = step_reals,
 };
 
 #undef IM_LOOPS_NAME

@@ -5,7 +5,7 @@
  *   layer.c   each layer's forward pass beside its backward pass, fixed and float
  *   loss.c    the loss, its gradient, and whether a sample is right
  *   update.c  gradients stored, and weights updated
- *   online.c  steps of one sample, weights transposed, where all is fixed and at most 32 bits
+ *   online.c  steps of one sample, weights transposed; online_float.c where a part is float
  *   train.c   the order of a step; forward, gradient and train of the C API
  */
 #ifndef IM_NET_H
@@ -41,8 +41,8 @@ typedef struct {
   size_t used;
 } im_work;
 
-/* The next part of the work's memory, zeroed, in whole lines of 64 bytes: int32 tensors have room
- * for vectors of 16 lanes. While the memory is measured, NULL. */
+/* The next part of the work's memory, zeroed, in whole pieces of 128 bytes: tensors of int32 and of
+ * float64 have room for whole rows of 16 lanes. While the memory is measured, NULL. */
 void* im_own(im_work* work, size_t count, size_t size);
 
 /* Which tensors a network's parts need. */
@@ -76,6 +76,9 @@ im_status im_layer_backward(im_work* work, int l, int64_t n);
 im_status im_layer_forward_float(im_work* work, int l, int64_t n);
 im_status im_layer_backward_float(im_work* work, int l, int64_t n);
 
+/* train.c: Z and A of layers first .. depth for a backward pass of the other kind. */
+void im_cross_over(im_work* work, int64_t n, int first);
+
 /* loss.c: what is reported, from the forward pass; D of the last layer, for the backward one. */
 double im_loss(const im_work* work, int64_t n);
 int32_t im_count_right(const im_work* work, int64_t n);
@@ -89,9 +92,10 @@ im_status im_update(im_work* work, int64_t n, int lr_shift, int average_shift);
 /* The weights that float parts read, from the raw ones. */
 void im_refresh_float_weights(im_work* work);
 
-/* online.c: memory, and steps on the rows of `order`, where im_trains_online. */
+/* online.c: memory, and steps on the rows of `order`, where im_trains_online. Returns how many are
+ * done, fewer than `count` where the general path must do the next one, or a negative status. */
 void im_online_lay_out(im_work* work);
-im_status im_train_online(im_work* work, im_source x, im_source y, const int64_t* order,
-                          int64_t count, int shift, int32_t* right, double* loss);
+int64_t im_train_online(im_work* work, im_source x, im_source y, const int64_t* order,
+                        int64_t count, int shift, int32_t* right, double* loss);
 
 #endif

@@ -1,12 +1,14 @@
-/* Online training: steps of one sample, all parts fixed, formats of at most 32 bits.
+/* Online training: steps of one sample, formats of at most 32 bits where they have an effect.
  *
  * The weights live transposed for as long as a call lasts (online_tpl.h), so that inputs which
  * are zero, most pixels and about half of all relu outputs, cost nothing, forward or backward. A
  * bias is the row of one more input, which is always 2**frac, that is one: its product sum and
  * its update are then those of a weight, since R sees the same real value.
  *
- * A step is that of train.c: forward; report; then from the last layer down each row gives its
- * product with D, for the layer below, before it is updated. Sums are int64 where
+ * Here are the steps all of whose parts are fixed; those with a float part are in online_float.c,
+ * and use what is here for their fixed parts. A step is that of train.c: forward; report; then
+ * from the last layer down each row gives its product with D, for the layer below, before it is
+ * updated. Sums are int64 where
  *
  *     (number of A_k that are not zero) * (largest |A_k|) * (bound of |W|) < 2**63
  *
@@ -15,22 +17,11 @@
  * can leave its format in a step, so that nothing needs to be saturated or wrapped.
  */
 #include "../arith/round.h"
-#include "net.h"
+#include "online.h"
 
 enum { LINE = 16 }; /* int32 of a cache line: rows are a multiple of it */
 
-/* A layer in the course of online training. */
-struct im_online {
-  int32_t* W;       /* (n_in, and one more with biases; width) */
-  int64_t width;    /* n_out, filled up with zeros */
-  uint64_t bound;   /* no magnitude of a weight is larger */
-  int waited;       /* steps that the bound has been of no use */
-  im_inputs inputs; /* those that count: not zero, or with an error to be sent down */
-  int64_t* sums;    /* forward of `width` lanes, backward of `count` entries */
-  int32_t* errors;  /* E of `count` entries */
-};
-
-static uint64_t largest_of(const int32_t* v, int64_t n) {
+uint64_t im_online_largest(const int32_t* v, int64_t n) {
   uint32_t largest = 0;
   for (int64_t i = 0; i < n; i++) {
     uint32_t size = v[i] < 0 ? 0 - (uint32_t)v[i] : (uint32_t)v[i];
@@ -39,67 +30,106 @@ static uint64_t largest_of(const int32_t* v, int64_t n) {
   return largest;
 }
 
+/* The rows of a layer's transposed weights. */
+static int64_t rows_of(const im_layer* layer) { return layer->n_in + im_has_bias(layer); }
+
 bool im_trains_online(const im_net* net, int64_t batch, int64_t count, int shift) {
   /* Turning the weights round and back costs about as much as this many steps save. */
   enum { FEWEST_STEPS = 8 };
-  if (batch != 1 || count < FEWEST_STEPS || net->two_step || net->forward_float ||
-      net->backward_float || net->update_float)
-    return false;
+  bool fixed_steps = im_steps_are_fixed(net), raw = im_needs_raw(net);
+  if (batch != 1 || count < FEWEST_STEPS) return false;
+  if (net->two_step && !net->backward_float) return false; /* a stored gradient is rounded twice */
+  if (!fixed_steps && (shift < -1023 || shift > 1022)) return false; /* 2**-shift is a float64 */
   for (int l = 1; l <= net->depth; l++) {
     const im_layer* layer = &net->layers[l - 1];
     im_format below = im_activation_format(net, l - 1);
     int k = layer->delta.frac + below.frac + shift - layer->weight.frac;
-    bool narrow = below.bits <= 32 && layer->weight.bits <= 32 && layer->delta.bits <= 32 &&
-                  layer->activation.bits <= 32;
-    if (!narrow || k < 1 || k > 62 || (layer->b && below.frac > 30)) return false;
+    if (raw && (below.bits > 32 || layer->activation.bits > 32)) return false;
+    if ((raw || !net->update_float) && layer->weight.bits > 32) return false;
+    if (!net->backward_float && layer->delta.bits > 32) return false;
+    if (fixed_steps && (k < 1 || k > 62)) return false;
+    if (raw && layer->b && below.frac > 30) return false; /* one is 2**frac */
   }
   return true;
 }
 
 void im_online_lay_out(im_work* work) {
   const im_net* net = work->net;
+  bool raw = im_needs_raw(net) || !net->update_float, real = im_has_float_part(net);
   work->online = im_own(work, (size_t)net->depth + 1, sizeof(im_online));
   for (int l = 1; l <= net->depth; l++) {
     const im_layer* layer = &net->layers[l - 1];
     im_online unused, *here = work->memory ? &work->online[l] : &unused;
-    int64_t rows = layer->n_in + (layer->b != NULL);
     size_t entries = (size_t)(layer->n_in + LINE + 1);
     here->width = (layer->n_out + LINE - 1) / LINE * LINE;
-    here->W = im_own(work, (size_t)(rows * here->width), sizeof(int32_t));
+    size_t weights = (size_t)(rows_of(layer) * here->width);
+    if (raw) here->W = im_own(work, weights, sizeof(int32_t));
+    if (net->update_float) here->M = im_own(work, weights, sizeof(double));
     here->inputs.at = im_own(work, entries, sizeof(int32_t));
     here->errors = im_own(work, entries, sizeof(int32_t));
     here->sums = im_own(work, entries + (size_t)here->width, sizeof(int64_t));
+    if (!real) continue;
+    here->reals.at = here->inputs.at; /* they are the same */
+    here->reals.value = im_own(work, entries, sizeof(double));
+    here->D = im_own(work, (size_t)here->width, sizeof(double));
   }
 }
 
 static void scan_weights(im_online* here, const im_layer* layer) {
-  here->bound = largest_of(here->W, (layer->n_in + (layer->b != NULL)) * here->width);
+  here->bound = im_online_largest(here->W, rows_of(layer) * here->width);
   here->waited = 0;
 }
 
-/* Weights go in and out by squares, which stay in the cache from one of their sides to the other.
- */
-static void turn_weights(im_work* work, bool in) {
-  enum { SQUARE = 16 };
+/* Weights go in and out by squares, which stay in the cache from one of their sides to the other;
+ * the biases are the last row. */
+enum { SQUARE = 16 };
+#define TURN(TYPE, TURNED, W, B)                                                \
+  do {                                                                          \
+    TYPE *turned = TURNED, *w = W, *b = B, *bias = turned + n_in * here->width; \
+    for (int64_t k0 = 0; k0 < n_in; k0 += SQUARE)                               \
+      for (int64_t j = 0; j < n_out; j++)                                       \
+        for (int64_t k = k0; k < n_in && k < k0 + SQUARE; k++) {                \
+          if (in)                                                               \
+            turned[k * here->width + j] = w[j * n_in + k];                      \
+          else                                                                  \
+            w[j * n_in + k] = turned[k * here->width + j];                      \
+        }                                                                       \
+    if (b) memcpy(in ? bias : b, in ? b : bias, (size_t)n_out * sizeof(TYPE));  \
+  } while (0)
+
+static void turn_layer(im_work* work, int l, bool in) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  im_online* here = &work->online[l];
+  int64_t n_in = layer->n_in, n_out = layer->n_out;
+  if (here->M) TURN(double, here->M, layer->master_W, layer->master_b);
+  if (here->W && (in || !here->M)) TURN(int32_t, here->W, layer->W, layer->b);
+}
+#undef TURN
+
+static void turn_in(im_work* work) {
   for (int l = 1; l <= work->net->depth; l++) {
     const im_layer* layer = &work->net->layers[l - 1];
     im_online* here = &work->online[l];
-    int64_t n_in = layer->n_in, n_out = layer->n_out, width = here->width;
-    int32_t *W = layer->W, *b = layer->b, *bias = here->W + n_in * width;
-    for (int64_t k0 = 0; k0 < n_in; k0 += SQUARE)
-      for (int64_t j = 0; j < n_out; j++)
-        for (int64_t k = k0; k < n_in && k < k0 + SQUARE; k++) {
-          if (in)
-            here->W[k * width + j] = W[j * n_in + k];
-          else
-            W[j * n_in + k] = here->W[k * width + j];
-        }
-    if (b) {
-      memcpy(in ? bias : b, in ? b : bias, (size_t)n_out * sizeof(int32_t));
-      ((int32_t*)work->layers[l - 1].A)[n_in] = INT32_C(1)
-                                                << im_activation_format(work->net, l - 1).frac;
-    }
-    if (in) scan_weights(here, layer);
+    im_format below = im_activation_format(work->net, l - 1);
+    turn_layer(work, l, true);
+    if (here->W) scan_weights(here, layer);
+    for (int64_t i = 0; here->M && i < rows_of(layer) * here->width; i++)
+      here->bound_M = fmax(here->bound_M, fabs(here->M[i]));
+    int32_t* A = work->layers[l - 1].A;
+    if (layer->b && A && below.frac <= 30) A[layer->n_in] = INT32_C(1) << below.frac;
+  }
+}
+
+/* A master's raw weights are made anew: the rows of some of them have not been kept. */
+static void turn_out(im_work* work) {
+  for (int l = 1; l <= work->net->depth; l++) {
+    const im_layer* layer = &work->net->layers[l - 1];
+    turn_layer(work, l, false);
+    if (!work->online[l].M || !layer->W) continue;
+    im_quantize(work->isa, layer->master_W, IM_SOURCE_F64, layer->n_out * layer->n_in,
+                layer->weight, layer->W);
+    if (layer->b)
+      im_quantize(work->isa, layer->master_b, IM_SOURCE_F64, layer->n_out, layer->weight, layer->b);
   }
 }
 
@@ -114,7 +144,7 @@ static void list_inputs(im_work* work, int l, const int32_t* values, const int32
     return;
   }
   for (int32_t k = 0; k < n; k++) inputs->at[k] = k;
-  *inputs = (im_inputs){inputs->at, values, n, largest_of(values, n)};
+  *inputs = (im_inputs){inputs->at, values, n, im_online_largest(values, n)};
 }
 
 /* Whether int64 holds a sum of weights times `count` factors of at most this magnitude. */
@@ -123,7 +153,7 @@ static bool fits_i64(int64_t count, uint64_t largest, const im_online* here) {
 }
 
 /* Whether steps of at most `step` leave all weights inside their format. */
-static bool stays_inside(im_online* here, const im_layer* layer, uint64_t step) {
+bool im_online_stays_inside(im_online* here, const im_layer* layer, uint64_t step) {
   enum { PATIENCE = 32 }; /* a scan costs about as much as a step saves in so many steps */
   uint64_t limit = (UINT64_C(1) << (layer->weight.bits - 1)) - 1;
   if (here->bound + step > limit && ++here->waited == PATIENCE) scan_weights(here, layer);
@@ -138,7 +168,7 @@ static im_matrix turned(const im_online* here, const im_layer* layer) {
 }
 
 /* Layer l from its listed inputs. */
-static im_status forward(im_work* work, int l) {
+im_status im_online_forward(im_work* work, int l) {
   const im_layer* layer = &work->net->layers[l - 1];
   im_online* here = &work->online[l];
   im_tensors* tensors = &work->layers[l];
@@ -169,7 +199,8 @@ static im_status forward(im_work* work, int l) {
 
 /* The last layer from its listed inputs: what is reported (unless NULL), and D, of which the
  * largest magnitude is returned in `largest`. Most networks end in a way that one loop serves. */
-static im_status forward_to_loss(im_work* work, int32_t* right, double* loss, uint64_t* largest) {
+im_status im_online_forward_to_loss(im_work* work, int32_t* right, double* loss,
+                                    uint64_t* largest) {
   const im_net* net = work->net;
   int l = net->depth, fraction = 2 * net->layers[l - 1].activation.frac + net->half_loss;
   const im_layer* layer = &net->layers[l - 1];
@@ -190,13 +221,36 @@ static im_status forward_to_loss(im_work* work, int32_t* right, double* loss, ui
     *largest = ending.largest;
     return IM_OK;
   }
-  im_status status = forward(work, l);
+  im_status status = im_online_forward(work, l);
   if (status != IM_OK) return status;
   if (right) *right = im_count_right(work, 1);
   if (loss) *loss = im_loss(work, 1);
   im_loss_backward(work, 1);
-  *largest = largest_of(tensors->D, layer->n_out);
+  *largest = im_online_largest(tensors->D, layer->n_out);
   return IM_OK;
+}
+
+im_status im_online_send(im_work* work, int l) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  im_format delta = work->net->layers[l - 2].delta;
+  im_sink sink = {.kind = IM_REQUANTIZE,
+                  .fmt = delta,
+                  .frac_in = layer->delta.frac + layer->weight.frac,
+                  .out = work->layers[l - 1].D};
+  return im_gemm(work->isa, im_operand(work->layers[l].D, layer->delta, layer->n_out),
+                 im_transposed(turned(&work->online[l], layer)), 1, layer->n_in, layer->n_out,
+                 &sink, im_gemm_default, &work->scratch);
+}
+
+void im_online_update(im_work* work, int l, uint64_t largest, int shift, int64_t* dots) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  im_online* here = &work->online[l];
+  int k =
+      layer->delta.frac + im_activation_format(work->net, l - 1).frac + shift - layer->weight.frac;
+  uint64_t step = (largest * here->inputs.largest >> k) + 1; /* rounded up; a product <= 2**62 */
+  bool inside = im_online_stays_inside(here, layer, step) && largest <= INT32_MAX;
+  work->isa->loops->update_entries(&here->inputs, work->layers[l].D, here->W, here->width, k,
+                                   layer->weight, inside, dots);
 }
 
 /* The update of layer l from its D, of which `largest` is the largest magnitude, and D of the
@@ -205,46 +259,21 @@ static im_status backward(im_work* work, int l, uint64_t largest, int shift) {
   const im_layer *layer = &work->net->layers[l - 1], *below = layer - 1;
   im_online* here = &work->online[l];
   im_tensors* sent = &work->layers[l - 1];
-  const int32_t* D = work->layers[l].D;
   bool sends = l > 1, narrow = fits_i64(layer->n_out, largest, here);
-  int frac = layer->delta.frac + layer->weight.frac;
-  int k =
-      layer->delta.frac + im_activation_format(work->net, l - 1).frac + shift - layer->weight.frac;
   if (sends && !narrow) {
-    im_sink sink = {.kind = IM_REQUANTIZE, .fmt = below->delta, .frac_in = frac, .out = sent->D};
-    im_status status = im_gemm(work->isa, im_operand(D, layer->delta, layer->n_out),
-                               im_transposed(turned(here, layer)), 1, layer->n_in, layer->n_out,
-                               &sink, im_gemm_default, &work->scratch);
+    im_status status = im_online_send(work, l);
     if (status != IM_OK) return status;
   }
-  uint64_t step = (largest * here->inputs.largest >> k) + 1; /* rounded up; a product <= 2**62 */
-  bool inside = stays_inside(here, layer, step) && largest <= INT32_MAX;
-  work->isa->loops->update_entries(&here->inputs, D, here->W, here->width, k, layer->weight, inside,
-                                   sends && narrow ? here->sums : NULL);
+  im_online_update(work, l, largest, shift, sends && narrow ? here->sums : NULL);
   if (!sends) return IM_OK;
   if (narrow) {
     int64_t count = here->inputs.count - (layer->b != NULL); /* nothing is sent to a bias */
-    work->isa->loops->requantize(here->sums, IM_I64, count, frac, below->delta, here->errors);
+    work->isa->loops->requantize(here->sums, IM_I64, count, layer->delta.frac + layer->weight.frac,
+                                 below->delta, here->errors);
     for (int64_t i = 0; i < count; i++) ((int32_t*)sent->D)[here->inputs.at[i]] = here->errors[i];
   }
   work->isa->loops->gate(below, sent->Z, sent->D, layer->n_in, sent->D);
   return IM_OK;
-}
-
-/* The input row of a step: in the source where that is raw, contiguous and all, else a copy, behind
- * which the one of a bias stands. */
-static bool is_in_place(const im_work* work, im_source source) {
-  return source.kind == IM_SOURCE_I32 && source.col_stride == sizeof(int32_t) &&
-         !work->net->layers[0].b;
-}
-static const int32_t* source_row(im_source source, int64_t row) {
-  return (const int32_t*)((const char*)source.data + row * source.row_stride);
-}
-static const int32_t* input_row(im_work* work, im_source x, int64_t row) {
-  if (is_in_place(work, x)) return source_row(x, row);
-  im_read_source(work->isa, x, &row, 1, work->net->layers[0].n_in, work->net->input,
-                 work->layers[0].A, NULL);
-  return work->layers[0].A;
 }
 
 static im_status train_step(im_work* work, const int32_t* inputs, const int32_t* next, int shift,
@@ -255,34 +284,60 @@ static im_status train_step(im_work* work, const int32_t* inputs, const int32_t*
   list_inputs(work, 1, inputs, next);
   for (int l = 1; l < depth && status == IM_OK; l++) {
     const int32_t* A = work->layers[l].A;
-    status = forward(work, l);
+    status = im_online_forward(work, l);
     list_inputs(work, l + 1, A, A);
   }
-  if (status == IM_OK) status = forward_to_loss(work, right, loss, &largest);
+  if (status == IM_OK) status = im_online_forward_to_loss(work, right, loss, &largest);
   for (int l = depth; l >= 1 && status == IM_OK; l--) {
-    if (l < depth) largest = largest_of(work->layers[l].D, work->net->layers[l - 1].n_out);
+    if (l < depth) largest = im_online_largest(work->layers[l].D, work->net->layers[l - 1].n_out);
     if (largest == 0) break; /* where no delta is left, none is left below either */
     status = backward(work, l, largest, shift);
   }
   return status;
 }
 
-im_status im_train_online(im_work* work, im_source x, im_source y, const int64_t* order,
-                          int64_t count, int shift, int32_t* right, double* loss) {
+/* The input row of a step, raw or float64 as the forward pass reads it: in the source where that
+ * has it contiguous and all of it, else a copy. Behind a raw one that of a bias stands. */
+static bool is_in_place(const im_work* work, im_source source) {
+  if (work->net->forward_float)
+    return source.kind == IM_SOURCE_F64 && source.col_stride == sizeof(double);
+  return source.kind == IM_SOURCE_I32 && source.col_stride == sizeof(int32_t) &&
+         !work->net->layers[0].b;
+}
+static const void* source_row(im_source source, int64_t row) {
+  return (const char*)source.data + row * source.row_stride;
+}
+static const void* input_row(im_work* work, im_source x, int64_t row) {
+  if (is_in_place(work, x)) return source_row(x, row);
+  const im_net* net = work->net;
+  void* raw = net->forward_float ? NULL : work->layers[0].A;
+  double* real = net->forward_float ? work->layers[0].Af : NULL;
+  im_read_source(work->isa, x, &row, 1, net->layers[0].n_in, net->input, raw, real);
+  return raw ? raw : real;
+}
+
+int64_t im_train_online(im_work* work, im_source x, im_source y, const int64_t* order,
+                        int64_t count, int shift, int32_t* right, double* loss) {
   enum { AHEAD = 2 }; /* one step may be shorter than memory takes */
   const im_net* net = work->net;
   im_status status = IM_OK;
-  turn_weights(work, true);
-  for (int64_t i = 0; i < count && status == IM_OK; i++) {
-    const int32_t* inputs = input_row(work, x, order[i]);
+  int64_t done = 0;
+  turn_in(work);
+  while (done < count) {
+    const void* inputs = input_row(work, x, order[done]);
     /* A shuffled order is beyond what the processor foresees. */
-    bool foreseen = is_in_place(work, x) && i + AHEAD < count;
-    const int32_t* next = foreseen ? source_row(x, order[i + AHEAD]) : inputs;
-    im_read_source(work->isa, y, &order[i], 1, net->layers[net->depth - 1].n_out,
-                   im_activation_format(net, net->depth), work->Y, NULL);
-    status =
-        train_step(work, inputs, next, shift, right ? right + i : NULL, loss ? loss + i : NULL);
+    bool foreseen = is_in_place(work, x) && done + AHEAD < count;
+    const void* next = foreseen ? source_row(x, order[done + AHEAD]) : inputs;
+    im_read_source(work->isa, y, &order[done], 1, net->layers[net->depth - 1].n_out,
+                   im_activation_format(net, net->depth), work->Y, work->Yf);
+    int32_t* to_right = right ? right + done : NULL;
+    double* to_loss = loss ? loss + done : NULL;
+    status = im_has_float_part(net)
+                 ? im_online_float_step(work, inputs, next, shift, to_right, to_loss)
+                 : train_step(work, inputs, next, shift, to_right, to_loss);
+    if (status != IM_OK) break;
+    done++;
   }
-  turn_weights(work, false);
-  return status;
+  turn_out(work);
+  return status == IM_OK || status == IM_NOT_FINITE ? done : status;
 }

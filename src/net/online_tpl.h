@@ -163,12 +163,16 @@ IM_INLINE im_vec enter_lanes(im_vec v, int bits, im_overflow overflow) {
   return lanes_max(lanes_min(v, lanes_of(high)), lanes_of(-high - 1));
 }
 
-#if defined(__clang__)
-#define TWICE _Pragma("unroll 2")
-#elif defined(__GNUC__)
-#define TWICE _Pragma("GCC unroll 2")
-#else
-#define TWICE
+#if IM_LANES == 4
+/* Numbers i + j for bits j of `some`, 0..7; room for eight. Returns how many. */
+IM_INLINE int64_t list_some(uint32_t some, int64_t i, int32_t* at) {
+  /* bit j of `some` fills byte j; of the numbers 0..7 those bytes are kept */
+  uint64_t bytes = _pdep_u64(some, UINT64_C(0x0101010101010101)) * 0xff;
+  __m128i kept = _mm_cvtsi64_si128((int64_t)_pext_u64(UINT64_C(0x0706050403020100), bytes));
+  __m256i where = _mm256_add_epi32(_mm256_cvtepu8_epi32(kept), _mm256_set1_epi32((int32_t)i));
+  _mm256_storeu_si256((__m256i*)at, where);
+  return __builtin_popcount(some);
+}
 #endif
 
 /* Free of branches: which pixels are zero cannot be foreseen. */
@@ -209,12 +213,7 @@ static void list_entries(const int32_t* v, int64_t n, const int32_t* next, im_in
     if (i % 16 == 0) IM_PREFETCH(next + i);
     __m256i here = lanes_even(v + i), zero = _mm256_cmpeq_epi32(here, _mm256_setzero_si256());
     uint32_t some = ~(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(zero)) & 0xff;
-    /* bit j of `some` fills byte j; of the numbers 0..7 those bytes are kept */
-    uint64_t bytes = _pdep_u64(some, UINT64_C(0x0101010101010101)) * 0xff;
-    __m128i kept = _mm_cvtsi64_si128((int64_t)_pext_u64(UINT64_C(0x0706050403020100), bytes));
-    __m256i where = _mm256_add_epi32(_mm256_cvtepu8_epi32(kept), _mm256_set1_epi32((int32_t)i));
-    _mm256_storeu_si256((__m256i*)(at + count), where);
-    count += __builtin_popcount(some);
+    count += list_some(some, i, at + count);
     sizes = _mm256_max_epu32(sizes, _mm256_abs_epi32(here));
   }
   _mm256_storeu_si256((__m256i*)each, sizes);
@@ -247,7 +246,7 @@ IM_INLINE void sum_pairs(const im_inputs* inputs, const int32_t* w, int64_t widt
   const im_vec zero = lanes_of(0);
   im_vec even0 = zero, even1 = zero, even2 = zero, even3 = zero;
   im_vec odd0 = zero, odd1 = zero, odd2 = zero, odd3 = zero;
-  TWICE for (int64_t i = 0, count = inputs->count; i < count; i++) {
+  for (int64_t i = 0, count = inputs->count; i < count; i++) {
     const int32_t* row = w + at[i] * width;
     im_vec x = lanes_factor(value + at[i]);
     ADD_PAIR(0)
@@ -282,7 +281,7 @@ IM_INLINE void update_inside(const im_inputs* inputs, const int32_t* restrict d,
                              im_rounding rounding, int64_t* restrict dots) {
   if ((k > 32) != far) return; /* cannot be: tells the compiler */
   const int32_t *at = inputs->at, *value = inputs->value;
-  TWICE for (int64_t i = 0, count = inputs->count; i < count; i++) {
+  for (int64_t i = 0, count = inputs->count; i < count; i++) {
     int32_t* row = w + at[i] * width;
     im_vec x = lanes_factor(value + at[i]), dot = lanes_of(0);
     for (int64_t j = 0; j < width; j += 2 * IM_LANES) {
@@ -404,4 +403,3 @@ static void end_forward(const im_layer* layer, int k, bool half_loss, const int6
   IM_FOR_EACH_RULE(layer->activation, END_ROWS)
 #undef END_ROWS
 }
-#undef TWICE

@@ -6,12 +6,12 @@
 /* Memory ------------------------------------------------------------------------------------ */
 
 /* What no memory can hold is measured as more than there is. */
-enum { LINE = 64 };
+enum { PIECE = 128 };
 void* im_own(im_work* work, size_t count, size_t size) {
-  const size_t most = PTRDIFF_MAX / LINE * LINE;
+  const size_t most = PTRDIFF_MAX / PIECE * PIECE;
   size_t start = work->used;
   bool fits = count <= (most - start) / size;
-  work->used = fits ? start + (count * size + LINE - 1) / LINE * LINE : most;
+  work->used = fits ? start + (count * size + PIECE - 1) / PIECE * PIECE : most;
   return work->memory ? work->memory + start : NULL;
 }
 
@@ -84,9 +84,9 @@ static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, in
   *work = (im_work){.isa = isa, .net = net, .capacity = capacity};
   work->scratch.threads = im_threads();
   lay_out(work, purpose);
-  work->block = calloc(work->used + LINE - 1, 1);
+  work->block = calloc(work->used + PIECE - 1, 1);
   if (!work->block) return IM_NO_MEMORY;
-  work->memory = (char*)work->block + (0 - (uintptr_t)work->block) % LINE;
+  work->memory = (char*)work->block + (0 - (uintptr_t)work->block) % PIECE;
   lay_out(work, purpose);
 
   size_t scratch = 0; /* for the largest of a step's products */
@@ -129,11 +129,10 @@ static im_status forward_pass(im_work* work, int64_t n) {
   return worst;
 }
 
-/* Hand Z and A to a backward pass of the other kind. */
-static void cross_over(im_work* work, int64_t n) {
+void im_cross_over(im_work* work, int64_t n, int first) {
   const im_net* net = work->net;
   if (net->forward_float == net->backward_float) return;
-  for (int l = 0; l <= net->depth; l++) {
+  for (int l = first; l <= net->depth; l++) {
     im_tensors* here = &work->layers[l];
     im_format fmt = im_activation_format(net, l);
     int64_t count = n * (l ? net->layers[l - 1].n_out : net->layers[0].n_in);
@@ -150,7 +149,7 @@ static void cross_over(im_work* work, int64_t n) {
 /* All deltas, with the weights from before the step. */
 static im_status backward_pass(im_work* work, int64_t n) {
   const im_net* net = work->net;
-  cross_over(work, n);
+  im_cross_over(work, n, 0);
   im_status status = IM_OK;
   if (net->backward_float)
     status = im_loss_backward_float(work, n);
@@ -226,16 +225,16 @@ int64_t im_train(const im_isa* isa, const im_net* net, im_source x, im_source y,
   bool online = im_trains_online(net, batch, count, shift);
   im_status status =
       reserve(&work, isa, net, batch < n_order ? batch : n_order, online ? ONLINE : TRAINING);
-  if (status == IM_OK) im_refresh_float_weights(&work);
   work.training = true;
   for (int l = 0; l < net->depth; l++)
     if (net->layers[l].packed_W) net->layers[l].packed_W->valid = false;
   int64_t done = 0;
   if (status == IM_OK && online) {
-    status = im_train_online(&work, x, y, order + first, count, shift, right ? right + first : NULL,
-                             loss ? loss + first : NULL);
-    if (status == IM_OK) done = count;
+    done = im_train_online(&work, x, y, order + first, count, shift, right ? right + first : NULL,
+                           loss ? loss + first : NULL);
+    if (done < 0) status = (im_status)done;
   }
+  if (status == IM_OK && done < count) im_refresh_float_weights(&work);
   for (; done < count && status == IM_OK; done++) {
     int64_t step = first + done, start = step * batch;
     int64_t n = n_order - start < batch ? n_order - start : batch;

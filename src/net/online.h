@@ -1,0 +1,58 @@
+/* Online training at work: what its two files hand each other. */
+#ifndef IM_ONLINE_H
+#define IM_ONLINE_H
+
+#include "net.h"
+
+/* A layer in the course of online training. Weights are transposed: a row of `width` lanes for
+ * each input, and with biases for one more, which is always one. */
+struct im_online {
+  int32_t* W;       /* raw, or NULL */
+  double* M;        /* the master, or NULL */
+  int64_t width;    /* n_out, filled up with zeros */
+  uint64_t bound;   /* no magnitude in W is larger */
+  int waited;       /* steps that the bound has been of no use */
+  double bound_M;   /* no magnitude in M is larger; 0 without a master */
+  im_inputs inputs; /* those that count: not zero, or with an error to be sent down */
+  im_reals reals;   /* the same in float64 */
+  int64_t* sums;    /* forward of `width` lanes, backward of `count` entries */
+  int32_t* errors;  /* E of `count` entries */
+  double* D;        /* the deltas of a float step, `width` lanes; and what bounds it: */
+  double largest;   /* no magnitude of a delta is larger */
+  double step;      /* no magnitude of a step is larger */
+};
+
+static inline bool im_has_bias(const im_layer* layer) { return layer->b || layer->master_b; }
+
+static inline bool im_has_float_part(const im_net* net) {
+  return im_needs_float(net) || net->update_float;
+}
+
+/* Whether weights change by integers: from a fixed backward pass by a fixed update. */
+static inline bool im_steps_are_fixed(const im_net* net) {
+  return !net->backward_float && !net->update_float;
+}
+
+/* Whether a part reads the raw weights of layer l in each step; forward_float and update_float
+ * read a master instead, and nothing is sent below the first layer. */
+static inline bool im_reads_raw_weights(const im_net* net, int l) {
+  return !net->forward_float || !net->update_float || (!net->backward_float && l > 1);
+}
+
+/* online.c, fixed point: layer l from its listed inputs; the last layer likewise, with what is
+ * reported and D, of which `largest` is the largest magnitude; D of layer l - 1, from that of layer
+ * l; the update of layer l, of which `dots` takes D's product with each input's row before; and its
+ * bound, by steps of at most `step`: whether all weights stay inside their format. */
+im_status im_online_forward(im_work* work, int l);
+im_status im_online_forward_to_loss(im_work* work, int32_t* right, double* loss, uint64_t* largest);
+im_status im_online_send(im_work* work, int l);
+void im_online_update(im_work* work, int l, uint64_t largest, int shift, int64_t* dots);
+bool im_online_stays_inside(im_online* here, const im_layer* layer, uint64_t step);
+uint64_t im_online_largest(const int32_t* v, int64_t n);
+
+/* online_float.c: a step with a float part, from a row of the kind that the forward pass reads.
+ * IM_NOT_FINITE, and nothing is changed, where it is not proved that the step does not diverge. */
+im_status im_online_float_step(im_work* work, const void* inputs, const void* next, int lr_shift,
+                               int32_t* right, double* loss);
+
+#endif

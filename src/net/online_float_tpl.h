@@ -1,0 +1,149 @@
+/* The loops of online training's float parts (online_float.c): bodies for isa_tpl.h, after
+ * net/loops_tpl.h and net/online_tpl.h, whose layout of weights they share.
+ *
+ * Zero inputs cost nothing here either. The float sum of products over k keeps partial sums that
+ * start at +0.0 and are therefore never -0.0: a sum is -0.0 only where both its terms are. Adding
+ * a product with a zero factor, +0.0 or -0.0, then changes no bit of them, whatever it is, and the
+ * terms that are left are added in the order that they had. Lanes behind the last output have
+ * weights of zero and deltas of +0.0, and stay zero.
+ */
+
+static void list_reals(const double* v, int64_t n, const double* next, im_reals* reals) {
+  int32_t* at = reals->at;
+  int64_t count = 0, i = 0;
+#if IM_LANES == 8
+  __m512d zero = _mm512_setzero_pd();
+  __m256i where = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  for (; i < n; i += 8) {
+    IM_PREFETCH(next + i);
+    __mmask8 inner = (__mmask8)(n - i < 8 ? (1u << (n - i)) - 1 : 0xff);
+    __m512d here = _mm512_maskz_loadu_pd(inner, v + i);
+    __mmask8 some = _mm512_cmp_pd_mask(here, zero, _CMP_NEQ_UQ);
+    _mm256_storeu_si256((__m256i*)(at + count), _mm256_maskz_compress_epi32(some, where));
+    _mm512_storeu_pd(reals->value + count, _mm512_maskz_compress_pd(some, here));
+    count += __builtin_popcount(some);
+    where = _mm256_add_epi32(where, _mm256_set1_epi32(8));
+  }
+#else
+#if IM_LANES == 4
+  __m256d zero = _mm256_setzero_pd();
+  for (; i + 8 <= n; i += 8) {
+    IM_PREFETCH(next + i);
+    __m256d low = _mm256_cmp_pd(_mm256_loadu_pd(v + i), zero, _CMP_NEQ_UQ);
+    __m256d high = _mm256_cmp_pd(_mm256_loadu_pd(v + i + 4), zero, _CMP_NEQ_UQ);
+    uint32_t some = (uint32_t)_mm256_movemask_pd(high) << 4 | (uint32_t)_mm256_movemask_pd(low);
+    count += list_some(some, i, at + count);
+  }
+#endif
+  for (; i < n; i++) {
+    if (i % 8 == 0) IM_PREFETCH(next + i);
+    at[count] = (int32_t)i;
+    count += v[i] != 0;
+  }
+  for (i = 0; i < count; i++) reals->value[i] = v[at[i]];
+#endif
+  /* Without their signs, finite doubles are ordered as their bits are. */
+  int64_t largest = 0;
+  for (i = 0; i < count; i++) {
+    int64_t bits;
+    memcpy(&bits, &reals->value[i], sizeof bits);
+    bits &= INT64_MAX;
+    largest = bits > largest ? bits : largest;
+  }
+  memcpy(&reals->largest, &largest, sizeof largest);
+  reals->count = count;
+}
+
+/* Weights of one kind, j lanes on. A raw one has at most 32 bits: as a float64 it is exact. */
+IM_INLINE double real_weight(im_real_weights w, bool is_raw, ptrdiff_t at) {
+  return is_raw ? w.raw[at] * w.unit : w.master[at];
+}
+
+enum { SIXTEEN = 16 };
+
+/* Sixteen lanes from `first` on. The partial sums stay in the first-level cache; consecutive
+ * inputs use different ones of them. */
+IM_INLINE void sum_sixteen(const im_reals* reals, im_real_weights w, bool is_raw, ptrdiff_t width,
+                           ptrdiff_t first, int64_t bias, double* z) {
+  double s[8][SIXTEEN] = {{0}};
+  for (int64_t i = 0; i < reals->count; i++) {
+    double *partial = s[(uint32_t)reals->at[i] % 8], x = reals->value[i];
+    ptrdiff_t row = reals->at[i] * width + first;
+    for (int j = 0; j < SIXTEEN; j++) partial[j] += x * real_weight(w, is_raw, row + j);
+  }
+  for (int j = 0; j < SIXTEEN; j++)
+    z[j] = add_partial(s[0][j], s[1][j], s[2][j], s[3][j], s[4][j], s[5][j], s[6][j], s[7][j]);
+  if (bias < 0) return;
+  for (int j = 0; j < SIXTEEN; j++) z[j] += real_weight(w, is_raw, bias * width + first + j);
+}
+
+static void sum_reals(const im_reals* reals, im_real_weights w, int64_t bias, double* z) {
+  for (ptrdiff_t first = 0; first < w.width; first += SIXTEEN) {
+    if (w.master)
+      sum_sixteen(reals, w, false, w.width, first, bias, z + first);
+    else
+      sum_sixteen(reals, w, true, w.width, first, bias, z + first);
+  }
+}
+
+IM_INLINE void send_rows(const double* d, im_real_weights w, bool is_raw, int64_t n, double* e) {
+  for (int64_t i = 0; i < n; i++) {
+    double s[8] = {0};
+    for (ptrdiff_t j = 0, row = i * w.width; j < w.width; j += 8)
+      for (int q = 0; q < 8; q++) s[q] += d[j + q] * real_weight(w, is_raw, row + j + q);
+    e[i] = add_partial(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]);
+  }
+}
+
+static void send_reals(const double* d, im_real_weights w, int64_t n, double* e) {
+  if (w.master)
+    send_rows(d, w, false, n, e);
+  else
+    send_rows(d, w, true, n, e);
+}
+
+/* A gradient of one sample is a sum of one product: 0.0 + it, whose sign is not that of a negative
+ * zero. Inlined once for each kind of weights and, where there are raw ones, for each rule. */
+IM_INLINE void step_rows(const im_reals* reals, const double* restrict d, double rate,
+                         double* restrict master, int32_t* restrict raw, ptrdiff_t width,
+                         im_format rules) {
+  double scale = im_small_scale(rules);
+  for (int64_t i = 0; i < reals->count; i++) {
+    double x = reals->value[i];
+    ptrdiff_t row = reals->at[i] * width;
+    for (ptrdiff_t j = 0; j < width; j++) {
+      double g = (0.0 + d[j] * x) * rate;
+      int64_t sum;
+      if (master) {
+        double w = master[row + j] - g;
+        master[row + j] = w;
+        if (!raw) continue;
+        sum = im_round_small(w, scale, rules.rounding);
+      } else {
+        sum = raw[row + j] + im_round_small(-g, scale, rules.rounding);
+      }
+      raw[row + j] = (int32_t)im_enter(sum, rules.bits, rules.overflow);
+    }
+  }
+}
+
+static void step_reals(const im_reals* reals, const double* d, double rate, double* master,
+                       int32_t* raw, int64_t width, im_format fmt) {
+#define STEP(MASTER, RAW, RULES)                       \
+  if (width == 16)                                     \
+    step_rows(reals, d, rate, MASTER, RAW, 16, RULES); \
+  else                                                 \
+    step_rows(reals, d, rate, MASTER, RAW, width, RULES)
+#define STEP_BOTH(RULES) STEP(master, raw, RULES)
+#define STEP_RAW(RULES) STEP(NULL, raw, RULES)
+  if (!raw) {
+    STEP(master, NULL, fmt);
+  } else if (master) {
+    IM_FOR_EACH_RULE(fmt, STEP_BOTH)
+  } else {
+    IM_FOR_EACH_RULE(fmt, STEP_RAW)
+  }
+#undef STEP
+#undef STEP_BOTH
+#undef STEP_RAW
+}
