@@ -296,24 +296,33 @@ static im_status train_step(im_work* work, const int32_t* inputs, const int32_t*
   return status;
 }
 
-/* The input row of a step, raw or float64 as the forward pass reads it: in the source where that
- * has it contiguous and all of it, else a copy. Behind a raw one that of a bias stands. */
-static bool is_in_place(const im_work* work, im_source source) {
-  if (work->net->forward_float)
-    return source.kind == IM_SOURCE_F64 && source.col_stride == sizeof(double);
+/* The input row of a step: in the source where that is contiguous and has what the step reads, else
+ * a copy. With a float part, a fixed forward pass reads float rows, too: it need not quantize
+ * zeros.
+ */
+static bool is_real_in_place(const im_work* work, im_source source) {
+  return source.kind == IM_SOURCE_F64 && source.col_stride == sizeof(double) &&
+         im_has_float_part(work->net);
+}
+static bool is_raw_in_place(const im_work* work, im_source source) {
   return source.kind == IM_SOURCE_I32 && source.col_stride == sizeof(int32_t) &&
-         !work->net->layers[0].b;
+         !work->net->forward_float && !work->net->layers[0].b;
 }
-static const void* source_row(im_source source, int64_t row) {
-  return (const char*)source.data + row * source.row_stride;
+static bool is_in_place(const im_work* work, im_source source) {
+  return is_real_in_place(work, source) || is_raw_in_place(work, source);
 }
-static const void* input_row(im_work* work, im_source x, int64_t row) {
-  if (is_in_place(work, x)) return source_row(x, row);
+static im_row source_row(const im_work* work, im_source source, int64_t row) {
+  const void* data = (const char*)source.data + row * source.row_stride;
+  return is_real_in_place(work, source) ? (im_row){.real = data} : (im_row){.raw = data};
+}
+static im_row input_row(im_work* work, im_source x, int64_t row) {
   const im_net* net = work->net;
-  void* raw = net->forward_float ? NULL : work->layers[0].A;
-  double* real = net->forward_float ? work->layers[0].Af : NULL;
-  im_read_source(work->isa, x, &row, 1, net->layers[0].n_in, net->input, raw, real);
-  return raw ? raw : real;
+  if (is_in_place(work, x)) return source_row(work, x, row);
+  im_row copy = {net->forward_float ? NULL : work->layers[0].A,
+                 net->forward_float ? work->layers[0].Af : NULL};
+  im_read_source(work->isa, x, &row, 1, net->layers[0].n_in, net->input, (void*)copy.raw,
+                 (double*)copy.real);
+  return copy;
 }
 
 int64_t im_train_online(im_work* work, im_source x, im_source y, const int64_t* order,
@@ -324,17 +333,17 @@ int64_t im_train_online(im_work* work, im_source x, im_source y, const int64_t* 
   int64_t done = 0;
   turn_in(work);
   while (done < count) {
-    const void* inputs = input_row(work, x, order[done]);
+    im_row inputs = input_row(work, x, order[done]);
     /* A shuffled order is beyond what the processor foresees. */
     bool foreseen = is_in_place(work, x) && done + AHEAD < count;
-    const void* next = foreseen ? source_row(x, order[done + AHEAD]) : inputs;
+    im_row next = foreseen ? source_row(work, x, order[done + AHEAD]) : inputs;
     im_read_source(work->isa, y, &order[done], 1, net->layers[net->depth - 1].n_out,
                    im_activation_format(net, net->depth), work->Y, work->Yf);
     int32_t* to_right = right ? right + done : NULL;
     double* to_loss = loss ? loss + done : NULL;
     status = im_has_float_part(net)
                  ? im_online_float_step(work, inputs, next, shift, to_right, to_loss)
-                 : train_step(work, inputs, next, shift, to_right, to_loss);
+                 : train_step(work, inputs.raw, next.raw, shift, to_right, to_loss);
     if (status != IM_OK) break;
     done++;
   }

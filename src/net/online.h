@@ -22,6 +22,12 @@ struct im_online {
   double step;      /* no magnitude of a step is larger */
 };
 
+/* A row of inputs, float where that is not NULL. Behind a raw one stands that of a bias. */
+typedef struct {
+  const int32_t* raw;
+  const double* real;
+} im_row;
+
 static inline bool im_has_bias(const im_layer* layer) { return layer->b || layer->master_b; }
 
 static inline bool im_has_float_part(const im_net* net) {
@@ -50,9 +56,9 @@ void im_online_update(im_work* work, int l, uint64_t largest, int shift, int64_t
 bool im_online_stays_inside(im_online* here, const im_layer* layer, uint64_t step);
 uint64_t im_online_largest(const int32_t* v, int64_t n);
 
-/* online_float.c: a step with a float part, from a row of the kind that the forward pass reads.
+/* online_float.c: a step with a float part, from a row that is float where the forward pass is.
  * IM_NOT_FINITE, and nothing is changed, where it is not proved that the step does not diverge. */
-im_status im_online_float_step(im_work* work, const void* inputs, const void* next, int lr_shift,
+im_status im_online_float_step(im_work* work, im_row inputs, im_row next, int lr_shift,
                                int32_t* right, double* loss);
 
 #endif

@@ -33,30 +33,53 @@ static im_real_weights real_weights(const im_work* work, int l) {
 
 /* Forward ------------------------------------------------------------------------------------ */
 
-/* Layer l from a row of inputs. */
-static im_status forward(im_work* work, int l, const void* row, const void* next) {
+/* The listed float inputs of layer l enter their format, and the one of a bias joins them: the list
+ * that raw inputs would have left, and perhaps some zeros. */
+static void enter_inputs(im_work* work, int l) {
   const im_layer* layer = &work->net->layers[l - 1];
-  const im_loops* loops = work->isa->loops;
   im_online* here = &work->online[l];
-  im_tensors* tensors = &work->layers[l];
-  int64_t n_in = layer->n_in, n_out = layer->n_out;
-  if (!work->net->forward_float) {
-    loops->list_entries(row, n_in + (layer->b != NULL), next, &here->inputs);
-    return im_online_forward(work, l);
+  im_format fmt = im_activation_format(work->net, l - 1);
+  int32_t *A = work->layers[l - 1].A, *entered = here->errors, *at = here->inputs.at;
+  int64_t count = here->reals.count;
+  im_quantize(work->isa, here->reals.value, IM_SOURCE_F64, count, fmt, entered);
+  memset(A, 0, (size_t)layer->n_in * sizeof *A);
+  for (int64_t i = 0; i < count; i++) A[at[i]] = entered[i];
+  if (im_has_bias(layer)) {
+    at[count] = (int32_t)layer->n_in;
+    entered[count++] = A[layer->n_in];
   }
-  loops->list_reals(row, n_in, next, &here->reals);
-  loops->sum_reals(&here->reals, real_weights(work, l), im_has_bias(layer) ? n_in : -1,
-                   tensors->Zf);
-  loops->activate_float(layer, tensors->Zf, n_out, tensors->Af);
-  return loops->all_finite(tensors->Zf, n_out) ? IM_OK : IM_NOT_FINITE;
+  here->inputs = (im_inputs){at, A, count, im_online_largest(entered, count)};
 }
 
-static im_status forward_pass(im_work* work, const void* row, const void* next) {
+/* The inputs of layer l, from a row of them. */
+static void list_inputs(im_work* work, int l, im_row row, im_row next) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  im_online* here = &work->online[l];
+  if (row.real)
+    work->isa->loops->list_reals(row.real, layer->n_in, next.real, &here->reals);
+  else
+    work->isa->loops->list_entries(row.raw, layer->n_in + (layer->b != NULL), next.raw,
+                                   &here->inputs);
+  if (row.real && !work->net->forward_float) enter_inputs(work, l);
+}
+
+static im_status forward_float(im_work* work, int l) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  const im_loops* loops = work->isa->loops;
+  im_tensors* here = &work->layers[l];
+  int64_t bias = im_has_bias(layer) ? layer->n_in : -1;
+  loops->sum_reals(&work->online[l].reals, real_weights(work, l), bias, here->Zf);
+  loops->activate_float(layer, here->Zf, layer->n_out, here->Af);
+  return loops->all_finite(here->Zf, layer->n_out) ? IM_OK : IM_NOT_FINITE;
+}
+
+static im_status forward_pass(im_work* work, im_row row, im_row next) {
+  bool real = work->net->forward_float;
   im_status status = IM_OK;
   for (int l = 1; l <= work->net->depth && status == IM_OK; l++) {
-    status = forward(work, l, row, next);
-    row = work->net->forward_float ? work->layers[l].Af : work->layers[l].A;
-    next = row;
+    list_inputs(work, l, row, next);
+    status = real ? forward_float(work, l) : im_online_forward(work, l);
+    next = row = real ? (im_row){.real = work->layers[l].Af} : (im_row){.raw = work->layers[l].A};
   }
   return status;
 }
@@ -88,23 +111,6 @@ static im_status backward_float(im_work* work) {
 }
 
 /* Update ------------------------------------------------------------------------------------- */
-
-/* The listed inputs of a float forward pass enter their format, and the one of a bias joins them:
- * the list that a fixed forward pass would have left, and perhaps some zeros. */
-static void enter_inputs(im_work* work, int l) {
-  const im_layer* layer = &work->net->layers[l - 1];
-  im_online* here = &work->online[l];
-  im_format fmt = im_activation_format(work->net, l - 1);
-  int32_t *A = work->layers[l - 1].A, *entered = here->errors, *at = here->inputs.at;
-  int64_t count = here->reals.count;
-  im_quantize(work->isa, here->reals.value, IM_SOURCE_F64, count, fmt, entered);
-  for (int64_t i = 0; i < count; i++) A[at[i]] = entered[i];
-  if (im_has_bias(layer)) {
-    at[count] = (int32_t)layer->n_in;
-    entered[count++] = A[layer->n_in];
-  }
-  here->inputs = (im_inputs){at, A, count, im_online_largest(entered, count)};
-}
 
 /* The listed inputs of layer l, as its update reads them, from those that the forward pass read. */
 static void hand_inputs_over(im_work* work, int l) {
@@ -201,7 +207,7 @@ static void update_all_fixed(im_work* work, int lr_shift) {
 
 /* A step ------------------------------------------------------------------------------------- */
 
-im_status im_online_float_step(im_work* work, const void* inputs, const void* next, int lr_shift,
+im_status im_online_float_step(im_work* work, im_row inputs, im_row next, int lr_shift,
                                int32_t* right, double* loss) {
   const im_net* net = work->net;
   im_status status = forward_pass(work, inputs, next);

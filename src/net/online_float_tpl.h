@@ -105,39 +105,35 @@ static void send_reals(const double* d, im_real_weights w, int64_t n, double* e)
 /* A gradient of one sample is a sum of one product: 0.0 + it, whose sign is not that of a negative
  * zero. Inlined once for each kind of weights and, where there are raw ones, for each rule. */
 IM_INLINE void step_rows(const im_reals* reals, const double* restrict d, double rate,
-                         double* restrict master, int32_t* restrict raw, ptrdiff_t width,
-                         im_format rules) {
+                         double* masters, int32_t* raws, ptrdiff_t width, bool has_master,
+                         bool has_raw, im_format rules) {
   double scale = im_small_scale(rules);
   for (int64_t i = 0; i < reals->count; i++) {
     double x = reals->value[i];
     ptrdiff_t row = reals->at[i] * width;
+    double* restrict master = has_master ? masters + row : NULL;
+    int32_t* restrict raw = has_raw ? raws + row : NULL;
     for (ptrdiff_t j = 0; j < width; j++) {
       double g = (0.0 + d[j] * x) * rate;
-      int64_t sum;
-      if (master) {
-        double w = master[row + j] - g;
-        master[row + j] = w;
-        if (!raw) continue;
-        sum = im_round_small(w, scale, rules.rounding);
-      } else {
-        sum = raw[row + j] + im_round_small(-g, scale, rules.rounding);
-      }
-      raw[row + j] = (int32_t)im_enter(sum, rules.bits, rules.overflow);
+      if (has_master) master[j] -= g;
+      int64_t sum = has_master ? im_round_small(master[j], scale, rules.rounding)
+                               : raw[j] + im_round_small(-g, scale, rules.rounding);
+      if (has_raw) raw[j] = (int32_t)im_enter(sum, rules.bits, rules.overflow);
     }
   }
 }
 
 static void step_reals(const im_reals* reals, const double* d, double rate, double* master,
                        int32_t* raw, int64_t width, im_format fmt) {
-#define STEP(MASTER, RAW, RULES)                       \
-  if (width == 16)                                     \
-    step_rows(reals, d, rate, MASTER, RAW, 16, RULES); \
-  else                                                 \
-    step_rows(reals, d, rate, MASTER, RAW, width, RULES)
-#define STEP_BOTH(RULES) STEP(master, raw, RULES)
-#define STEP_RAW(RULES) STEP(NULL, raw, RULES)
+#define STEP(HAS_MASTER, HAS_RAW, RULES)                                    \
+  if (width == 16)                                                          \
+    step_rows(reals, d, rate, master, raw, 16, HAS_MASTER, HAS_RAW, RULES); \
+  else                                                                      \
+    step_rows(reals, d, rate, master, raw, width, HAS_MASTER, HAS_RAW, RULES)
+#define STEP_BOTH(RULES) STEP(true, true, RULES)
+#define STEP_RAW(RULES) STEP(false, true, RULES)
   if (!raw) {
-    STEP(master, NULL, fmt);
+    STEP(true, false, fmt);
   } else if (master) {
     IM_FOR_EACH_RULE(fmt, STEP_BOTH)
   } else {
