@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import reference
 from intmlp import MLP, LayerFormats, Parts, QFormat, leaky_relu, linear, relu
 from support import FLAVOURS, OVERFLOWS, ROUNDINGS, assert_same, raw_array, seeds, twin_network
 
@@ -35,46 +36,83 @@ def samples(net, state, n, flavour, zeros=0.5):
     return x, raw_array(state, last.formats.activation, (n, last.n_out), flavour)
 
 
+def parameters(net):
+    """Return all weights and biases, raw and master."""
+    parts, found = net.network.parts, []
+    if parts.any_fixed:
+        found += [*net.weights, *(net.biases if net.network.bias else ())]
+    if parts.update == "float":
+        found += [*net.master_weights, *(net.master_biases if net.network.bias else ())]
+    return found
+
+
+def parameters_of_oracle(model):
+    """Return the same of the oracle."""
+    found = []
+    for tensors in (model.fixed(), model.tensors):
+        weights, *biases = zip(*tensors, strict=True)
+        found += [*weights, *itertools.chain(*biases)]
+    half = len(found) // 2
+    if model.parts.update == "fixed":
+        return found[:half]
+    return found if "fixed" in model.parts else found[half:]
+
+
 def train(net, x, y, lr_shift, backend):
     """Train in one call of the backend, proved to take the online path; return the reports."""
     n = len(x)
     assert net._net.trains_online(1, n, lr_shift) == (backend != "python")
     right, loss = np.full(n, -1, np.int32), np.full(n, np.nan)
     order = np.arange(n, dtype=np.int64)
-    assert net._net.train(x, y, order, 1, 0, n, lr_shift, 0, right, loss) == n
-    return right, loss
+    done = net._net.train(x, y, order, 1, 0, n, lr_shift, 0, right, loss)
+    assert (right[done:] == -1).all() and np.isnan(loss[done:]).all()
+    return right[:done], loss[:done]
 
 
 def train_by_steps(net, x, y, lr_shift):
     """Train by calls of one step, which never take that path; return the reports."""
     assert not net._net.trains_online(1, 1, lr_shift)
-    steps = [net.step(x[i : i + 1], y[i : i + 1], lr_shift) for i in range(len(x))]
-    return [step.right for step in steps], [step.loss for step in steps]
+    steps = (net.step(x[i : i + 1], y[i : i + 1], lr_shift) for i in range(len(x)))
+    done = list(itertools.takewhile(lambda step: not step.diverged, steps))
+    return [step.right for step in done], [step.loss for step in done]
+
+
+def train_oracle(model, x, y, lr_shift):
+    """Let the oracle train; return the reports."""
+    reports = []
+    for sample, target in zip(x.tolist(), y.tolist(), strict=True):
+        try:
+            reports.append(model.step([sample], [target], lr_shift))
+        except reference.Diverged:
+            break
+    return [right for right, _ in reports], [loss for _, loss in reports]
 
 
 def check(net, x, y, lr_shift, backend, oracle=False):
-    """Assert that the online path, single steps and, where asked for, the oracle agree."""
+    """Assert that the online path, single steps and, where asked for, the oracle agree.
+
+    Return the number of steps before one that diverges.
+    """
     other = copy.deepcopy(net)
     model = twin_network(net)
     right, loss = train(net, x, y, lr_shift, backend)
     reports = [train_by_steps(other, x, y, lr_shift)]
-    parameters = [[*other.weights, *(other.biases if net.network.bias else ())]]
+    wanted = [parameters(other)]
     if oracle:
-        rows = zip(x.tolist(), y.tolist(), strict=True)
-        reports.append(list(zip(*(model.step([a], [b], lr_shift) for a, b in rows), strict=True)))
-        weights, *biases = zip(*model.tensors, strict=True)
-        parameters.append([*weights, *itertools.chain(*biases)])
+        reports.append(train_oracle(model, x, y, lr_shift))
+        wanted.append(parameters_of_oracle(model))
     for want in reports:
+        assert len(right) == len(want[0])
         assert_same(right, list(want[0]), np.int32)
         assert_same(loss, list(want[1]), np.float64)
-    for want in parameters:
-        got = [*net.weights, *(net.biases if net.network.bias else ())]
-        for ours, theirs in zip(got, want, strict=True):
-            assert_same(ours, theirs, np.int32)
+    for want in wanted:
+        for ours, theirs in zip(parameters(net), want, strict=True):
+            assert_same(ours, theirs, ours.dtype)
+    return len(right)
 
 
 @st.composite
-def narrow_networks(draw):
+def narrow_networks(draw, some_float=False):
     """Draw a network and a shift that the path serves."""
     depth = draw(st.integers(1, 4))
     sizes = draw(
@@ -107,6 +145,7 @@ def narrow_networks(draw):
         activation=[draw(st.sampled_from(FUNCTIONS)) for _ in range(depth)],
         bias=draw(st.booleans()),
         loss=draw(st.sampled_from(["half_sse", "sse"])),
+        parts=draw(st.sampled_from(SOME_FLOAT)) if some_float else Parts(),
     ), lr_shift
 
 
@@ -224,10 +263,134 @@ def test_what_is_served(backend):
     assert not served(input_format=wide)
     for name in ("activation", "weight", "delta"):
         assert not served(LayerFormats(**formats | {name: wide}), input_format=narrow)
-    for part in ("forward", "backward", "update"):
-        assert not served(parts=Parts(**{part: "float"}))
     fine = QFormat(32, 31)
     assert served(input_format=QFormat(32, 30)) and not served(input_format=fine)
     assert served(input_format=fine, bias=False)
     assert served(shift=-9) and not served(shift=-10)
     assert served(shift=52) and not served(shift=53)
+
+
+# Parts in floating point ------------------------------------------------------------------------
+
+SOME_FLOAT = [Parts(*kinds) for kinds in itertools.product(("fixed", "float"), repeat=3)][1:]
+every_float = pytest.mark.parametrize(
+    "parts", SOME_FLOAT, ids=lambda p: f"{p.forward}-{p.backward}-{p.update}"
+)
+
+
+def real_samples(net, state, n, scale=1.0, dtype=np.float64):
+    """Return n inputs, many of them zero, of either sign, and targets."""
+    first, last = net.network.layers[0], net.network.layers[-1]
+    x = state.normal(0, scale, (n, first.n_in))
+    x[state.random_sample(x.shape) < 0.6] = 0
+    x[state.random_sample(x.shape) < 0.1] = -0.0
+    return x.astype(dtype), state.normal(0, 1, (n, last.n_out)).astype(dtype)
+
+
+@given(
+    narrow_networks(some_float=True),
+    seeds,
+    st.sampled_from([1e-320, 1e-5, 1.0, 1.0, 1.0, 300.0, 1e100]),
+    st.sampled_from(["raw", np.float32, np.float64, np.float64]),
+)
+@settings(max_examples=150)
+def test_any_network_with_float_parts(backend, drawn, state, scale, source):
+    net, lr_shift = drawn
+    if source == "raw":
+        x, y = samples(net, state, 8, "uniform")
+    else:
+        x, y = real_samples(net, state, 8, scale if source is np.float64 else 1.0, source)
+    check(net, x, y, lr_shift, backend, oracle=True)
+
+
+@every_float
+@pytest.mark.parametrize("bias", [False, True])
+def test_edges_of_lanes_with_float_parts(backend, parts, bias):
+    """Inputs and outputs around the edges of vectors, and of the eight partial sums."""
+    state = np.random.RandomState(1)
+    for width in (1, 7, 8, 9, 15, 16, 17, 33, 65, 129):
+        net = MLP([width, 19, width], QFormat(24, 12), bias=bias, seed=1, parts=parts)
+        x, y = real_samples(net, state, 12)
+        assert check(net, x, y, 3, backend) == 12
+
+
+@every_float
+@pytest.mark.parametrize(("rounding", "overflow"), RULES)
+def test_rules_with_float_parts(backend, parts, rounding, overflow):
+    """Weights that stay inside their format and leave it; steps of every size."""
+    state = np.random.RandomState(3)
+    for bits, frac, lr_shift in ((8, 3, 4), (8, 3, -3), (32, 28, 4), (32, 12, 30), (32, 2, -30)):
+        fmt = QFormat(bits, frac, rounding, overflow)
+        net = MLP([21, 16, 3], fmt, activation=[leaky_relu(2), linear()], seed=1, parts=parts)
+        k = lr_shift if net._net.trains_online(1, 8, lr_shift) or backend == "python" else 1
+        check(net, *real_samples(net, state, STEPS), k, backend)
+
+
+@every_float
+def test_sizes_of_values(backend, parts):
+    """Subnormal steps; values beyond the lanes of roundings; steps that diverge late or at once."""
+    state = np.random.RandomState(4)
+    rates = (1, 12) if parts == Parts("float", "fixed", "fixed") else (-1015, -40, 1, 500)
+    ends = set()
+    for exponent in (-1074, -1060, -1022, -540, -60, 0, 27, 30, 33, 60, 300, 500, 513, 1000, 1021):
+        for lr_shift in rates:
+            net = MLP([9, 4], QFormat(32, 20), activation=linear(), bias=False, parts=parts)
+            net.set_weights([state.uniform(-64, 64, (4, 9))])
+            x, y = real_samples(net, state, 12)
+            ends.add(check(net, x * 2.0**exponent, y, lr_shift, backend, oracle=True))
+    assert {0, 12} <= ends
+
+
+@every_float
+def test_sources_with_float_parts(backend, parts):
+    """Any kind and strides, rows in any order and more than once; reports not asked for."""
+    state = np.random.RandomState(5)
+    net = MLP([19, 5], QFormat(16, 8), seed=2, parts=parts)
+    x, y = state.random_sample((2, 30, 19)), state.random_sample((30, 5))
+    raw, _ = samples(net, state, 60, "uniform")
+    order = state.randint(0, 30, 25).astype(np.int64)
+    reals = (x[0], x[1][:, ::-1], np.asfortranarray(x[0]), x[0].astype(np.float32))
+    for inputs in (*reals, raw[::2], np.asfortranarray(raw)[30:]):
+        for targets in (y, y.astype(np.float32), (y * 99).astype(np.int32)):
+            one, other = copy.deepcopy(net), copy.deepcopy(net)
+            assert one._net.trains_online(1, 25, 4) == (backend != "python")
+            assert one._net.train(inputs, targets, order, 1, 3, 20, 4, 0, None, None) == 20
+            for i in order[3:23]:
+                other.step(inputs[i : i + 1], targets[i : i + 1], 4)
+            for ours, theirs in zip(parameters(one), parameters(other), strict=True):
+                assert_same(ours, theirs, ours.dtype)
+
+
+@every_float
+def test_what_is_served_with_float_parts(backend, parts):
+    """The predicate, on both sides of each of its conditions."""
+    if backend == "python":
+        pytest.skip("the fallback has one path")
+    narrow, wide = QFormat(32, 10), QFormat(33, 10)
+    floats = Parts("float", "float", "float")
+    fixed_steps = parts.backward == parts.update == "fixed"
+
+    def served(fmt=narrow, *, batch=1, count=8, shift=5, **arguments):
+        net = MLP([3, 2], fmt, parts=parts, **arguments)
+        return net._net.trains_online(batch, count, shift)
+
+    formats = dict.fromkeys(("activation", "weight", "delta", "gradient"), narrow)
+    assert served() and served(LayerFormats(**formats | {"gradient": wide}))
+    assert not served(batch=2) and not served(count=7)
+    assert served(update="two_step") == (parts.backward == "float")
+    reads_raw = "fixed" in (parts.forward, parts.backward)
+    has_effect = {
+        "activation": reads_raw,
+        "weight": parts != floats,
+        "delta": parts.backward == "fixed",
+    }
+    for name, effect in has_effect.items():
+        other = LayerFormats(**formats | {name: wide})
+        assert served(other, input_format=narrow) != effect
+    assert served(input_format=wide) != reads_raw
+    fine = QFormat(32, 31)
+    assert served(input_format=fine) != reads_raw and served(input_format=fine, bias=False)
+    assert served(shift=-9) and served(shift=52)
+    assert [served(shift=s) for s in (-10, 53)] == 2 * [not fixed_steps]
+    assert [served(shift=s) for s in (-1023, 1022)] == 2 * [not fixed_steps]
+    assert not served(shift=-1024) and not served(shift=1023)
