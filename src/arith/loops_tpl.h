@@ -228,7 +228,7 @@ IM_INLINE void real_update_block(int64_t* w, const double* step, int64_t n, doub
         im_enter(w[i] + im_round_small(step[i], scale, rules.rounding), rules.bits, rules.overflow);
 }
 
-/* Narrow where |w| <= 2**61 and |R(step)| <= 2**49. */
+/* Narrow where |w| <= 2**61 and |R(step)| <= 2**51. */
 static void update_by_real(void* w, const double* step, int64_t n, im_format fmt) {
   int64_t weights[BLOCK];
   double scale = im_small_scale(fmt);

@@ -135,7 +135,7 @@ static inline double im_scale(double v, int e) {
 }
 
 /* The scale of im_round_small. */
-static inline double im_small_scale(im_format fmt) { return im_power_of_two(fmt.frac + 2); }
+static inline double im_small_scale(im_format fmt) { return im_power_of_two(fmt.frac); }
 
 /* R of a finite float64, read at frac 0 and written by fmt, whose frac is 0..63. Scaling up by a
  * power of two is exact. From 2**49 on the scaled value is a multiple of 1/8, and from 2**52 on an

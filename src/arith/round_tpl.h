@@ -52,21 +52,36 @@ static inline IM_INT IM_NAME(im_enter)(IM_INT v, int bits, im_overflow overflow)
   return v < high ? v : high;
 }
 
-/* v * 2**frac rounded to an integer, given scale = 2**(frac + 2), where |v * scale| < IM_SMALL.
- *
- * Rounding needs no more than two bits below one, the last of them sticky. So x = v * scale,
- * which is exact, becomes the odd integer s next to it, or x itself where that is an integer.
- * IM_MAGIC has no bits below one: added to x, the sum's own rounding makes the nearest integer,
- * which is also the difference of the two bit patterns; what x differs from it by is a multiple
- * of x's last place and at most 1/2, hence exact. */
-static inline IM_INT IM_NAME(im_round_small)(IM_REAL v, IM_REAL scale, im_rounding rounding) {
+/* x rounded to an integer, |x| < IM_SMALL: the same rules for a float, which tells by itself what
+ * was discarded. IM_MAGIC has no bits below one: added to x, the sum's own rounding makes the
+ * nearest integer, ties to even. What x differs from it by is a multiple of x's last place and at
+ * most 1/2, hence exact. A zero may have either sign. */
+static inline IM_REAL IM_NAME(im_round_real)(IM_REAL x, im_rounding rounding) {
+  const IM_REAL magic = IM_MAGIC, half = (IM_REAL)0.5;
+  IM_REAL nearest = (x + magic) - magic, rest = x - nearest;
+  switch (rounding) {
+    case IM_FLOOR: return nearest - (rest < 0);
+    case IM_TOWARD_ZERO: return nearest - (rest < 0 && x > 0) + (rest > 0 && x < 0);
+    case IM_HALF_UP: return nearest + (rest == half);
+    case IM_HALF_AWAY: return nearest + (rest == half && x > 0) - (rest == -half && x < 0);
+    case IM_HALF_EVEN: break;
+  }
+  return nearest;
+}
+
+/* An integer in a float, |v| <= IM_SMALL: the difference of two bit patterns. */
+static inline IM_INT IM_NAME(im_integer)(IM_REAL v) {
   const IM_REAL magic = IM_MAGIC;
-  IM_REAL x = v * scale, sum = x + magic, rest = x - (sum - magic);
-  IM_INT s, zero;
-  memcpy(&s, &sum, sizeof s);
+  IM_REAL sum = v + magic;
+  IM_INT bits, zero;
+  memcpy(&bits, &sum, sizeof bits);
   memcpy(&zero, &magic, sizeof zero);
-  s = (s - zero - (rest < 0)) | (rest != 0);
-  return IM_NAME(im_round_narrow)(s, 2, rounding);
+  return bits - zero;
+}
+
+/* v * 2**frac rounded to an integer, given scale = 2**frac, where |v * scale| < IM_SMALL. */
+static inline IM_INT IM_NAME(im_round_small)(IM_REAL v, IM_REAL scale, im_rounding rounding) {
+  return IM_NAME(im_integer)(IM_NAME(im_round_real)(v * scale, rounding));
 }
 
 static inline bool IM_NAME(im_is_small)(IM_REAL v, IM_REAL scale) {

@@ -103,8 +103,17 @@ static void send_reals(const double* d, im_real_weights w, int64_t n, double* e)
     send_rows(d, w, true, n, e);
 }
 
+/* im_enter for an integer of at most 2**52 and formats of at most 32 bits. */
+IM_INLINE int32_t enter_real(double v, im_format rules) {
+  if (rules.overflow == IM_WRAP) return (int32_t)im_enter(im_integer(v), rules.bits, IM_WRAP);
+  double high = (double)(INT64_MAX >> (64 - rules.bits)), low = -high - 1;
+  v = v > low ? v : low;
+  return (int32_t)(v < high ? v : high);
+}
+
 /* A gradient of one sample is a sum of one product: 0.0 + it, whose sign is not that of a negative
- * zero. Inlined once for each kind of weights and, where there are raw ones, for each rule. */
+ * zero. A new raw weight is at most 2**51 + 2**31 before it enters. Inlined once for each kind of
+ * weights and, where there are raw ones, for each rule. */
 IM_INLINE void step_rows(const im_reals* reals, const double* restrict d, double rate,
                          double* masters, int32_t* raws, ptrdiff_t width, bool has_master,
                          bool has_raw, im_format rules) {
@@ -115,11 +124,12 @@ IM_INLINE void step_rows(const im_reals* reals, const double* restrict d, double
     double* restrict master = has_master ? masters + row : NULL;
     int32_t* restrict raw = has_raw ? raws + row : NULL;
     for (ptrdiff_t j = 0; j < width; j++) {
-      double g = (0.0 + d[j] * x) * rate, w = has_master ? master[j] - g : -g;
+      double w = (0.0 + d[j] * x) * -rate;
+      if (has_master) w += master[j];
       if (has_master) master[j] = w;
       if (!has_raw) continue;
-      int64_t sum = im_round_small(w, scale, rules.rounding) + (has_master ? 0 : raw[j]);
-      raw[j] = (int32_t)im_enter(sum, rules.bits, rules.overflow);
+      double rounded = im_round_real(w * scale, rules.rounding);
+      raw[j] = enter_real(has_master ? rounded : raw[j] + rounded, rules);
     }
   }
 }
