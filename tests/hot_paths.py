@@ -4,11 +4,12 @@ Run as ``python hot_paths.py BACKEND``: prints, call by call, the name of the pa
 of its operations the call does.
 """
 
+import itertools
 import sys
 
 import numpy as np
 
-from intmlp import MLP, LayerFormats, QFormat, _backend
+from intmlp import MLP, LayerFormats, Parts, QFormat, _backend
 
 
 def calls():
@@ -36,6 +37,13 @@ def calls():
         steps = len(x) // batch
         arguments = (x, y, order, batch, 0, steps, 8, 0, None, None)
         yield f"{name} step", steps, lambda: net.train(*arguments)  # noqa: B023
+
+    x, y = x * 2.0**-10, y * 2.0**-10
+    for kinds in itertools.product(("fixed", "float"), repeat=3):
+        if "float" in kinds:
+            net = MLP([784, 10], formats, parts=Parts(*kinds))._net
+            arguments = (x, y, order, 1, 0, len(x), 8, 0, None, None)
+            yield f"{'-'.join(kinds)} step", len(x), lambda: net.train(*arguments)  # noqa: B023
 
 
 if __name__ == "__main__":

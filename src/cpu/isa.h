@@ -48,7 +48,7 @@ typedef struct {
   int32_t* at;
   const int32_t* value; /* the vector: entry i is value[at[i]] */
   int64_t count;
-  uint64_t largest; /* of their magnitudes */
+  uint64_t largest; /* no magnitude of them is larger */
 } im_inputs;
 
 /* Some entries of a float64 vector of n: value[i] is entry at[i]; both have room for n + 16. */

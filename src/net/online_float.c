@@ -33,6 +33,14 @@ static im_real_weights real_weights(const im_work* work, int l) {
 
 /* Forward ------------------------------------------------------------------------------------ */
 
+/* No magnitude that enters fmt is larger, of values up to v: rounding adds less than one, the
+ * overflow rule nothing. */
+static uint64_t bound_in(im_format fmt, double v) {
+  uint64_t past = UINT64_C(1) << (fmt.bits - 1);
+  v *= im_power_of_two(fmt.frac);
+  return v < (double)past ? (uint64_t)v + 1 : past;
+}
+
 /* The listed float inputs of layer l enter their format, and the one of a bias joins them: the list
  * that raw inputs would have left, and perhaps some zeros. */
 static void enter_inputs(im_work* work, int l) {
@@ -44,11 +52,13 @@ static void enter_inputs(im_work* work, int l) {
   im_quantize(work->isa, here->reals.value, IM_SOURCE_F64, count, fmt, entered);
   memset(A, 0, (size_t)layer->n_in * sizeof *A);
   for (int64_t i = 0; i < count; i++) A[at[i]] = entered[i];
+  uint64_t largest = bound_in(fmt, here->reals.largest);
   if (im_has_bias(layer)) {
-    at[count] = (int32_t)layer->n_in;
-    entered[count++] = A[layer->n_in];
+    uint64_t one = UINT64_C(1) << fmt.frac;
+    at[count++] = (int32_t)layer->n_in;
+    largest = largest > one ? largest : one;
   }
-  here->inputs = (im_inputs){at, A, count, im_online_largest(entered, count)};
+  here->inputs = (im_inputs){at, A, count, largest};
 }
 
 /* The inputs of layer l, from a row of them. */
@@ -179,14 +189,11 @@ static void update(im_work* work, int l, double rate) {
   else
     step_elements(work, l, rate, here->M, raw);
   if (!raw) return;
-  /* What R makes of it is less than one more; and no more than the format has enters W. */
-  uint64_t past = UINT64_C(1) << (fmt.bits - 1);
-  rounded *= im_power_of_two(fmt.frac);
-  uint64_t most = rounded < (double)past ? (uint64_t)rounded + 1 : past;
+  uint64_t bound = bound_in(fmt, rounded);
   if (here->M)
-    here->bound = most;
+    here->bound = bound;
   else
-    im_online_stays_inside(here, layer, most);
+    im_online_stays_inside(here, layer, bound);
 }
 
 /* Whether all of the updates are done, or none. */
