@@ -45,6 +45,13 @@ LIMITS = {
         "requantize int64": 5.5,
         "mini-batch step": 7_000_000,
         "online step": 21_000,
+        "fixed-fixed-float step": 27_200,
+        "fixed-float-fixed step": 22_900,
+        "fixed-float-float step": 26_900,
+        "float-fixed-fixed step": 25_700,
+        "float-fixed-float step": 26_500,
+        "float-float-fixed step": 18_400,
+        "float-float-float step": 17_000,
     },
     "c:scalar": {
         "f64 multiply-add": 3.33,
@@ -55,6 +62,13 @@ LIMITS = {
         "requantize int64": 19.3,
         "mini-batch step": 37_100_000,
         "online step": 54_400,
+        "fixed-fixed-float step": 57_400,
+        "fixed-float-fixed step": 53_200,
+        "fixed-float-float step": 57_000,
+        "float-fixed-fixed step": 58_800,
+        "float-fixed-float step": 46_900,
+        "float-float-fixed step": 38_800,
+        "float-float-float step": 33_300,
     },
 }
 

@@ -341,6 +341,17 @@ def test_sizes_of_values(backend, parts):
     assert {0, 12} <= ends
 
 
+def test_step_that_diverges_in_the_second_layer_alone(backend):
+    """The first layer's step is finite, and yet is not done."""
+    parts = Parts("float", "float", "float")
+    net = MLP([2, 1, 1], QFormat(8, 4), activation=linear(), bias=False, parts=parts)
+    net.set_weights([np.array([[2.0**530, 0.0]]), np.array([[2.0**-530]])])
+    x, y = np.ones((8, 2)), np.ones((8, 1))
+    y[3] = 2.0**500  # D_2 = -2**500, of which A_1 = 2**530 makes a step; E_1 is -2**-30
+    assert check(net, x, y, 0, backend, oracle=True) == 3
+    assert net.master_weights[0].tolist() == [[2.0**530, 0.0]]
+
+
 @every_float
 def test_sources_with_float_parts(backend, parts):
     """Any kind and strides, rows in any order and more than once; reports not asked for."""
