@@ -5,6 +5,7 @@ section by section. Tensors are nested lists: of ints where they are raw, of flo
 real values. Python's floats are IEEE doubles, and its interpreter never fuses a product and a sum.
 """
 
+import dataclasses
 import functools
 import math
 import operator
@@ -25,6 +26,13 @@ def transpose(matrix):
 
 def flat(matrix):
     return [entry for row in matrix for entry in row]
+
+
+def elements(tensor):
+    """The elements of a tensor of any shape, in C order."""
+    if not isinstance(tensor, list):
+        return [tensor]
+    return [entry for part in tensor for entry in elements(part)]
 
 
 @functools.cache
@@ -181,6 +189,45 @@ def float_sum(terms):
 def float_products(a, b):
     columns = transpose(b)
     return [[float_sum(zip(row, column, strict=True)) for column in columns] for row in a]
+
+
+def width(integer):
+    """The bits of the shortest two's complement of an integer, sign included."""
+    return (integer if integer >= 0 else ~integer).bit_length() + 1
+
+
+@dataclasses.dataclass
+class Counts:
+    entries: int = 0
+    exact_zeros: int = 0
+    lost_steps: int = 0
+    artefact_steps: int = 0
+    overflows: int = 0
+    widest_bits: int = 0
+    step_sum: int = 0
+    error_sum: int = 0
+    inactive: int = 0
+
+    def enter(self, integer, fmt):
+        """Count a rounded value on its way through the overflow rule."""
+        self.overflows += enter(integer, fmt) != integer
+        self.widest_bits = max(self.widest_bits, width(integer))
+
+    def add(self, other):
+        """Add the counts of another step."""
+        for field in dataclasses.fields(self):
+            join = max if field.name == "widest_bits" else operator.add
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            setattr(self, field.name, join(mine, theirs))
+
+
+def entering(tensor, fmt):
+    """The counts of exact values that enter a format."""
+    counts = Counts()
+    for value in elements(tensor):
+        counts.entries += 1
+        counts.enter(R(value, fmt), fmt)
+    return counts
 
 
 class Network:
@@ -346,6 +393,100 @@ class Network:
         if self.parts.update == "fixed":
             return enter(w + R(Fraction(step), layer.fW), layer.fW)
         return finite(w + step)
+
+    # --- 9. What a training may count -------------------------------------------------------
+
+    def observe(self, x, y, lr_shift, m=0):
+        """Return what a step is to count, before it is done.
+
+        That is {(layer, tensor): Counts}, and {layer: [whether a relu unit is idle, ...]}.
+        """
+        Z, A = self.forward(x)
+        D, inputs = self.backward(Z, A, y)
+        sums, widths = self.sums(D, inputs, m)
+        gradients = self.stored(sums, widths, m)
+        backward_float = self.parts.backward == "float"
+        as_read = as_floats if backward_float else as_raw
+        rows, idle = {}, {}
+        for i, layer in enumerate(self.layers):
+            number = i + 1
+            rows[number, "Z"] = Counts(entries=len(elements(Z[i])))
+            if self.parts.forward == "fixed":
+                rows[number, "Z"] = entering(self.exact_pre_activations(i, x, A), layer.fA)
+            elif not backward_float:
+                rows[number, "Z"] = entering(each(Fraction, Z[i]), layer.fA)
+            slopes = each(layer.activation.derivative, as_read(Z[i], layer.fA))
+            if layer.activation.kind == "relu":
+                rows[number, "Z"].inactive = elements(slopes).count(0)
+                idle[number] = [set(unit) == {0} for unit in transpose(slopes)]
+            if number < len(self.layers):
+                rows[number, "E"] = Counts()
+            rows[number, "D"] = Counts()
+            if not backward_float:
+                if number < len(self.layers):
+                    exact = self.exact_errors(i, D)
+                    rows[number, "E"] = entering(exact, layer.fD)
+                    E = each(
+                        lambda e, fD: enter(R(e, fD), fD) * power(-fD.frac), exact, fD=layer.fD
+                    )
+                else:
+                    unit = power(-layer.fA.frac) * (2 if self.loss == "sse" else 1)
+                    E = each(
+                        lambda a, t, unit: (a - t) * unit,
+                        as_raw(A[-1], layer.fA),
+                        as_raw(y, layer.fA),
+                        unit=unit,
+                    )
+                rows[number, "D"] = entering(each(operator.mul, slopes, E), layer.fD)
+            for j, w in enumerate(self.tensors[i]):
+                counts = Counts()
+                for triple in zip(*map(elements, (w, sums[i][j], gradients[i][j])), strict=True):
+                    self.count_step(counts, layer, widths[i][j], lr_shift, *triple)
+                rows[number, "Wb"[j]] = counts
+        return rows, idle
+
+    def exact_pre_activations(self, i, x, A):
+        """Return the sums of a fixed forward pass, as real numbers."""
+        W, *b = self.fixed()[i]
+        a = A[i] if i else as_raw(x, self.input)
+        unit = power(-self.layers[i].fW.frac)
+        exact = each(lambda s: s * unit * power(-self.formats[i].frac), products(a, transpose(W)))
+        return (
+            [[s + c * unit for s, c in zip(row, b[0], strict=True)] for row in exact]
+            if b
+            else exact
+        )
+
+    def exact_errors(self, i, D):
+        """Return the sums that become E in a fixed backward pass, as real numbers."""
+        above = self.layers[i + 1]
+        unit = power(-above.fD.frac - above.fW.frac)
+        return each(lambda s: s * unit, products(D[i + 1], self.fixed()[i + 1][0]))
+
+    def count_step(self, counts, layer, frac, lr_shift, w, s, g):
+        """Count the step of the weight w; s, g and frac are those of `updated`."""
+        counts.entries += 1
+        if self.parts.backward == self.parts.update == "fixed":
+            fused = self.update == "fused"
+            step = -s * power(-frac - lr_shift) if fused else -g * power(-layer.fG.frac - lr_shift)
+            counts.step_sum += abs(s if fused else g)
+        else:
+            if self.parts.backward == "fixed":
+                exact = s * power(-frac) if self.update == "fused" else g * power(-layer.fG.frac)
+                g = double(exact)
+            step = finite(scaled(-g, -lr_shift))
+            magnitude = math.floor(abs(Fraction(step)) * power(lr_shift + 40))
+            counts.step_sum += min(magnitude, 2**62)
+        counts.exact_zeros += step == 0
+        if self.parts.update == "fixed":
+            exact = Fraction(step) * power(layer.fW.frac)  # in units of the last place
+            rounded = R(Fraction(step), layer.fW)
+            counts.lost_steps += exact != 0 and rounded == 0
+            counts.artefact_steps += abs(exact) < Fraction(1, 2) and abs(rounded) == 1
+            counts.error_sum += math.floor(abs(rounded - exact) * power(62))
+            counts.enter(w + rounded, layer.fW)
+        elif "fixed" in self.parts:
+            counts.enter(R(Fraction(finite(w + step)), layer.fW), layer.fW)
 
 
 def scaled(value, exponent):

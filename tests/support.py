@@ -115,6 +115,9 @@ class Twin(reference.Network):
     def step(self, x, y, lr_shift, m=0):
         return self._ask("step", x, y, lr_shift, m)
 
+    def observe(self, x, y, lr_shift, m=0):
+        return self._ask("observe", x, y, lr_shift, m)
+
 
 def twin_network(net):
     """Return the oracle's network, with the weights that `net` has now."""

@@ -139,6 +139,8 @@ class Net:
         average_shift: int,
         right: NDArray[np.int32] | None,
         loss: NDArray[np.float64] | None,
+        counts: NDArray[np.uint64] | None = None,
+        idle: NDArray[np.int64] | None = None,
     ) -> int:
         """Do the steps ``first .. first + count - 1`` and return how many were done.
 
@@ -146,4 +148,8 @@ class Net:
         `y`, the last of them may be fewer. Fewer than `count` steps were done where the
         next one diverged, which changes nothing. `right[s]` gets the number of right
         samples and `loss[s]` the loss of each step done. `lr_shift` is in -4096..4096.
+
+        Where `counts` and `idle` are given, the steps done are added to them. `counts` has the
+        rows and words of `_counts.py`. `idle` has an entry for each unit of each layer: for a
+        relu unit the number of steps, up to the last, in which it was never active.
         """

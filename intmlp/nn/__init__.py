@@ -3,6 +3,7 @@
 from .initialisation import Initialisation, normal, uniform
 from .mlp import MLP, Gradient, History, Step
 from .network import Activation, LayerFormats, Parts, leaky_relu, linear, relu
+from .observation import Observation
 
 __all__ = [
     "MLP",
@@ -11,6 +12,7 @@ __all__ = [
     "History",
     "Initialisation",
     "LayerFormats",
+    "Observation",
     "Parts",
     "Step",
     "leaky_relu",

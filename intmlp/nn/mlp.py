@@ -26,6 +26,7 @@ from .network import (
     describe,
     relu,
 )
+from .observation import Observation, Tally
 
 Array = NDArray[Any]
 
@@ -81,12 +82,15 @@ class History:
         Summed loss of each step's batch; NaN where a step was not done.
     diverged_at : int or None
         The step that diverged, at which training stopped.
+    observed : tuple of Observation, or None where it was not asked for
+        What rounding and overflow did in the steps done, by layer and tensor.
     """
 
     steps: int
     right: NDArray[np.int32] | None
     loss: NDArray[np.float64] | None
     diverged_at: int | None
+    observed: tuple[Observation, ...] | None = None
 
 
 class MLP:
@@ -401,6 +405,8 @@ class MLP:
         shuffle: bool = True,
         seed: int | np.random.RandomState = 0,
         report: bool = True,
+        observe: bool = False,
+        window: int = 1001,
         progress: Callable[[int, int], object] | None = None,
     ) -> History:
         """Train for whole epochs; the loop runs in the backend.
@@ -425,6 +431,12 @@ class MLP:
             Seed of the permutations, 0..2**32 - 1, or the state to draw them from.
         report : bool
             Whether to record `right` and `loss` of each step.
+        observe : bool
+            Whether to count what rounding and overflow do; it changes no other result, and takes
+            at most about as long as the training itself.
+        window : int
+            Number of last steps, at least 1: a relu unit that was active in none of them counts as
+            dead.
         progress : callable, optional
             Called as ``progress(steps done, steps in all)`` some times a second and at the end.
 
@@ -446,6 +458,8 @@ class MLP:
         batch_size = integer("batch_size", batch_size, 1, 2**31 - 1)
         instance("shuffle", shuffle, bool)
         instance("report", report, bool)
+        instance("observe", observe, bool)
+        window = integer("window", window, 1, 2**63 - 1)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress must be callable or None, got {progress!r}")
         average_shift = self._average_shift("batch_size", batch_size)
@@ -458,6 +472,7 @@ class MLP:
         total = epochs * per_epoch
         right = np.zeros(total, np.int32) if report else None
         loss = np.full(total, np.nan) if report else None
+        tally = Tally(self.network) if observe else None
         done, count, diverged_at = 0, 1, None
         for epoch in range(epochs):
             order = (state.permutation(n) if state else np.arange(n)).astype(np.int64, copy=False)
@@ -478,6 +493,8 @@ class MLP:
                         average_shift,
                         None if right is None else right[here],
                         None if loss is None else loss[here],
+                        None if tally is None else tally.counts,
+                        None if tally is None else tally.idle,
                     )
                 seconds = perf_counter() - started
                 count = max(1, min(16 * count, int(asked * _SECONDS_PER_CALL / (seconds + 1e-9))))
@@ -489,7 +506,8 @@ class MLP:
                     progress(done, total)
             if diverged_at is not None:
                 break
-        return History(done, right, loss, diverged_at)
+        observed = tally.read(self.network, average_shift, done, window) if tally else None
+        return History(done, right, loss, diverged_at, observed)
 
     def _inputs(self, x: ArrayLike) -> Array:
         """Return `x` checked for the input format; as it is where the backend sees that it fits."""

@@ -39,7 +39,7 @@ def activate(layer: Layer, z: Array) -> Array:
     return np.where(z >= 0, z, requantize(z, fmt.frac + activation.slope_shift, fmt))
 
 
-def _derivative(activation: Activation, z: Array) -> tuple[bool | Array, int | Array]:
+def derivative(activation: Activation, z: Array) -> tuple[bool | Array, int | Array]:
     """Return (alive, halvings): f' is ``2**-halvings`` where alive, else 0."""
     if activation.kind == "linear":
         return True, 0
@@ -55,7 +55,7 @@ def delta(layer: Layer, z: Array, e: Array, frac: int) -> Array:
 
     `e` is the gradient of the loss (an exact array or float64) in the last layer, else E.
     """
-    alive, halvings = _derivative(layer.activation, z)
+    alive, halvings = derivative(layer.activation, z)
     if e.dtype.kind == "f":
         return np.where(alive, e * np.ldexp(1.0, -halvings), 0.0)
     return requantize(np.where(alive, e, 0), frac + halvings, layer.formats.delta)

@@ -8,11 +8,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._counts import TENSORS, joined
 from ...qformat import QFormat
-from .arith import Array, finite, to_raw, to_real
-from .layer import activate, delta, error, pre_activation
+from .arith import Array, finite, round_real, to_raw, to_real
+from .layer import activate, delta, derivative, error, pre_activation
 from .loss import count_right, loss_gradient, loss_value
-from .update import Gradient, bias_gradient, new_values, stored, weight_gradient
+from .observe import (
+    Counts,
+    count_delta,
+    count_error,
+    count_float_steps,
+    count_integer_steps,
+    count_pre_activation,
+    count_values,
+)
+from .update import (
+    Gradient,
+    bias_gradient,
+    float_step,
+    new_values,
+    stored,
+    weight_gradient,
+)
 
 if TYPE_CHECKING:
     from ...nn.network import Network
@@ -26,12 +43,20 @@ _READ: dict[str, _Read] = {"fixed": to_raw, "float": to_real}
 
 
 class _Batch(NamedTuple):
-    """What a batch yields: right samples, loss, and the gradients of all layers' tensors."""
+    """What a batch yields: right samples, loss, and the gradients of all layers' tensors.
+
+    Beside these stands what they came from: A_0, (Z, A) and D of each layer, and the gradient
+    of the loss.
+    """
 
     right: int
     loss: float
     weights: list[Gradient]
     biases: list[Gradient]
+    inputs: Array
+    tape: list[tuple[Array, Array]]
+    deltas: list[Array]
+    loss_gradient: tuple[Array, int]
 
 
 class Net:
@@ -122,13 +147,16 @@ class Net:
         average_shift: int,
         right: NDArray[np.int32] | None,
         loss: NDArray[np.float64] | None,
+        counts: NDArray[np.uint64] | None = None,
+        idle: NDArray[np.int64] | None = None,
     ) -> int:
         """Do the steps ``first .. first + count - 1`` and return how many were done.
 
         Step ``s`` uses the rows ``order[s * batch_size : (s + 1) * batch_size]`` of `x` and
         `y`. Fewer than `count` steps were done where the next one diverged, which changes
         nothing. `right[s]` gets the number of right samples and `loss[s]` the loss of each
-        step done. An interrupt leaves everything as it is between two steps.
+        step done; `counts` and `idle` are added to. An interrupt leaves everything as it is
+        between two steps.
         """
         with np.errstate(all="ignore"):
             for step in range(first, first + count):
@@ -136,6 +164,8 @@ class Net:
                 try:
                     batch = self._batch(x[rows], y[rows], average_shift)
                     writes: list[tuple[Array, Any]] = self._update(batch, lr_shift)
+                    if counts is not None and idle is not None:
+                        writes += self._observe(batch, lr_shift, counts, idle)
                 except FloatingPointError:
                     return step - first
                 if right is not None:
@@ -179,11 +209,12 @@ class Net:
 
         read = _READ[network.parts.backward]
         outputs, targets = read(outputs, formats[-1]), read(y, formats[-1])
-        e, frac = loss_gradient(network.loss, outputs, targets, formats[-1].frac)
-        weights, biases = [], []
+        e, frac = of_loss = loss_gradient(network.loss, outputs, targets, formats[-1].frac)
+        weights, biases, deltas = [], [], []
         for i in reversed(range(len(network.layers))):
             layer, below = network.layers[i], formats[i]
             d = finite(delta(layer, read(tape[i][0], formats[i + 1]), e, frac))
+            deltas.append(d)
             a = read(tape[i - 1][1] if i else inputs, below)
             weights.append(weight_gradient(layer, below, d, a, average_shift))
             if network.bias:
@@ -192,7 +223,7 @@ class Net:
                 w, _ = self._parameters(i, read)
                 fmt = network.layers[i - 1].formats.delta
                 e, frac = finite(error(layer, d, w, fmt)), fmt.frac
-        return _Batch(right, loss, weights[::-1], biases[::-1])
+        return _Batch(right, loss, weights[::-1], biases[::-1], inputs, tape, deltas[::-1], of_loss)
 
     def _update(self, batch: _Batch, lr_shift: int) -> list[tuple[Array, Any]]:
         """Return (array, its new values) for all weights and biases."""
@@ -200,12 +231,84 @@ class Net:
         for raw, master, gradients in zip(
             self._raw, self._master, (batch.weights, batch.biases), strict=True
         ):
-            for i, gradient in enumerate(gradients):
-                formats = self._network.layers[i].formats
-                if self._network.update == "two_step":
-                    gradient = stored(gradient, formats.gradient)
-                writes += new_values(raw[i], master[i], gradient, lr_shift, formats.weight)
+            for i, gradient in enumerate(self._used(gradients)):
+                fmt = self._network.layers[i].formats.weight
+                writes += new_values(raw[i], master[i], gradient, lr_shift, fmt)
         return writes
+
+    def _used(self, gradients: list[Gradient]) -> list[Gradient]:
+        """Return the gradients as the update reads them: exact, or stored."""
+        if self._network.update == "fused":
+            return gradients
+        layers = self._network.layers
+        return [
+            stored(g, layer.formats.gradient) for g, layer in zip(gradients, layers, strict=False)
+        ]
+
+    def _observe(
+        self,
+        batch: _Batch,
+        lr_shift: int,
+        counts: NDArray[np.uint64],
+        idle: NDArray[np.int64],
+    ) -> list[tuple[Array, Any]]:
+        """Return (array, its new values) for the counts and the idle steps of relu units."""
+        network = self._network
+        seen: dict[tuple[int, str], Counts] = {}
+        writes: list[tuple[Array, Any]] = []
+        above = 0
+        for i, layer in enumerate(network.layers):
+            z, active = self._observe_units(i, batch)
+            seen[i, "Z"] = z
+            if layer.activation.kind == "relu":
+                here = slice(above, above + layer.n_out)
+                writes.append((idle[here], np.where(active, 0, idle[here] + 1)))
+            above += layer.n_out
+            if network.parts.backward == "fixed":
+                seen |= self._observe_deltas(i, batch)
+        for name, gradients, raws, masters in zip(
+            "Wb", (batch.weights, batch.biases), self._raw, self._master, strict=True
+        ):
+            for i, gradient in enumerate(self._used(gradients)):
+                raw, master, fmt = raws[i], masters[i], network.layers[i].formats.weight
+                if gradient.s.dtype.kind == "f" or master is not None:
+                    step = float_step(gradient, lr_shift)
+                    seen[i, name] = count_float_steps(raw, master, step, lr_shift, fmt)
+                else:
+                    seen[i, name] = count_integer_steps(raw, *gradient, lr_shift, fmt)
+        for (i, name), row in seen.items():
+            at = len(TENSORS) * i + TENSORS.index(name)
+            writes.append((counts[at], joined(counts[at], row)))
+        return writes
+
+    def _observe_units(self, i: int, batch: _Batch) -> tuple[Counts, Array]:
+        """Return the counts of Z of layer `i`, and which of its units were active."""
+        layer, fmt, parts = self._network.layers[i], self._formats[i + 1], self._network.parts
+        z = batch.tape[i][0]
+        counts: Counts = {"entries": z.size}
+        if parts.forward == "fixed":
+            a = batch.tape[i - 1][1] if i else batch.inputs
+            counts = count_pre_activation(layer, self._formats[i], a, *self._parameters(i, to_raw))
+        elif parts.backward == "fixed":
+            counts = count_values(round_real(z, fmt), fmt)
+        alive, _ = derivative(layer.activation, _READ[parts.backward](z, fmt))
+        active: Array = np.broadcast_to(alive, z.shape)
+        counts["inactive"] = int(np.count_nonzero(~active))
+        return counts, np.asarray(active.any(axis=0))
+
+    def _observe_deltas(self, i: int, batch: _Batch) -> dict[tuple[int, str], Counts]:
+        """Return the counts of E and D of layer `i` of a fixed backward pass."""
+        layer, seen = self._network.layers[i], {}
+        e, frac = batch.loss_gradient
+        if i + 1 < len(self._network.layers):
+            above, d = self._network.layers[i + 1], batch.deltas[i + 1]
+            w, _ = self._parameters(i + 1, to_raw)
+            fmt = layer.formats.delta
+            seen[i, "E"] = count_error(above, d, w, fmt)
+            e, frac = error(above, d, w, fmt), fmt.frac
+        z = to_raw(batch.tape[i][0], self._formats[i + 1])
+        seen[i, "D"] = count_delta(layer, z, e, frac)
+        return seen
 
 
 def _write(writes: list[tuple[Array, Any]]) -> None:

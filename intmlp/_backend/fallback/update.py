@@ -62,10 +62,15 @@ def stored(gradient: Gradient, fmt: QFormat) -> Gradient:
     return Gradient(requantize(gradient.s, gradient.frac, fmt), fmt.frac)
 
 
+def float_step(gradient: Gradient, lr_shift: int) -> Array:
+    """Return the step ``-g * 2**-lr_shift`` in float64, each of the two rounded once."""
+    return finite(scale(-real(*gradient), -lr_shift))
+
+
 def fixed_update(raw: Array, gradient: Gradient, lr_shift: int, fmt: QFormat) -> Array:
     """Return the new values of `raw`, weights or biases, in the weight format `fmt`."""
     if gradient.s.dtype.kind == "f":
-        step = round_real(finite(scale(-gradient.s, -lr_shift)), fmt)
+        step = round_real(float_step(gradient, lr_shift), fmt)
     else:
         step = round_raw(negate(gradient.s), gradient.frac + lr_shift, fmt)
     return enter(add(raw, step), fmt)
@@ -73,7 +78,7 @@ def fixed_update(raw: Array, gradient: Gradient, lr_shift: int, fmt: QFormat) ->
 
 def float_update(master: Array, gradient: Gradient, lr_shift: int) -> Array:
     """Return the new values of `master`, float64 weights or biases."""
-    return finite(master + finite(scale(-real(*gradient), -lr_shift)))
+    return finite(master + float_step(gradient, lr_shift))
 
 
 def new_values(

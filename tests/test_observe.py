@@ -1,0 +1,269 @@
+"""Observed training against the oracle: every count, and no other number changed by it."""
+
+import copy
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_mlp import (
+    ALL_PARTS,
+    batch,
+    bits,
+    check_training,
+    every_parts,
+    exponent,
+    lr_shifts,
+    networks,
+    plain_formats,
+)
+
+import intmlp
+import reference
+from intmlp import MLP, LayerFormats, QFormat
+from support import FLAVOURS, OVERFLOWS, ROUNDINGS, raw_array, twin_network
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+COUNTS = [field.name for field in dataclasses.fields(reference.Counts)]
+
+
+def wanted(net, x, y, lr_shift, batches, m):
+    """Return the oracle's counts {(layer, tensor): Counts}, and steps idle {layer: [...]}."""
+    model = twin_network(net)
+    total, idle = {}, {}
+    for rows in batches:
+        sample = x[rows].tolist(), y[rows].tolist(), lr_shift, m
+        try:
+            counts, units = model.observe(*sample)
+            model.step(*sample)
+        except reference.Diverged:
+            break
+        for key, of_step in counts.items():
+            total.setdefault(key, reference.Counts()).add(of_step)
+        for layer, flags in units.items():
+            before = idle.get(layer, [0] * len(flags))
+            idle[layer] = [n + 1 if flag else 0 for n, flag in zip(before, flags, strict=True)]
+    return total, idle
+
+
+def fraction_widths(net, layer, tensor, m):
+    """Return the fraction widths of step_sum and error_sum."""
+    if tensor not in ("W", "b"):
+        return 0, 0
+    network = net.network
+    formats = network.layers[layer - 1].formats
+    below = network.layers[layer - 2].formats.activation if layer > 1 else network.input
+    step_frac = formats.delta.frac + m + (below.frac if tensor == "W" else 0)
+    if network.update == "two_step":
+        step_frac = formats.gradient.frac
+    if "float" in (network.parts.backward, network.parts.update):
+        step_frac = 40
+    return step_frac, formats.weight.frac + 62
+
+
+def check(net, x, y, lr_shift, batches, window=3, **arguments):
+    """Train with and without counting; return what was observed."""
+    m = exponent(net, arguments.get("batch_size", 1))
+    total, idle = wanted(net, x, y, lr_shift, batches, m)
+    plain = copy.deepcopy(net)
+    check_training(plain, twin_network(plain), x, y, lr_shift, batches, **arguments)
+    history = net.train(x, y, lr_shift, observe=True, window=window, **arguments)
+    reports = plain.train(x[:1], y[:1], 0, epochs=0)
+    assert reports.observed is None
+    weights = [bits(part.tolist()) for part in parameters(net)]
+    assert weights == [bits(part.tolist()) for part in parameters(plain)]
+    observed = {(row.layer, row.tensor): row for row in history.observed}
+    names = ["Z", "E", "D", "W", "b"]
+    wanted_rows = [
+        (i + 1, name)
+        for i, name in itertools.product(range(len(net.network.layers)), names)
+        if (name != "E" or i + 1 < len(net.network.layers)) and (name != "b" or net.network.bias)
+    ]
+    assert [(row.layer, row.tensor) for row in history.observed] == wanted_rows
+    for (layer, tensor), row in observed.items():
+        want = total.get((layer, tensor), reference.Counts())
+        got = {name: getattr(row, name) for name in COUNTS}
+        assert got == dataclasses.asdict(want), (layer, tensor)
+        assert all(type(value) is int for value in got.values())
+        is_relu = tensor == "Z" and net.network.layers[layer - 1].activation.kind == "relu"
+        dead = sum(n >= min(window, history.steps) for n in idle.get(layer, ()))
+        assert row.units == (net.network.layers[layer - 1].n_out if is_relu else 0)
+        assert row.dead_units == (dead if is_relu else 0)
+        assert (row.step_frac, row.error_frac) == fraction_widths(net, layer, tensor, m)
+    return observed
+
+
+def parameters(net):
+    """Return all weights and biases, raw ones and masters."""
+    parts = net.network.parts
+    arrays = []
+    if parts.any_fixed:
+        arrays += [*net.weights, *(net.biases if net.network.bias else ())]
+    if parts.update == "float":
+        arrays += [*net.master_weights, *(net.master_biases if net.network.bias else ())]
+    return arrays
+
+
+def in_order(n, batch_size, epochs):
+    """Return the batches of a training that is not shuffled."""
+    rows = [list(range(i, min(i + batch_size, n))) for i in range(0, n, batch_size)]
+    return rows * epochs
+
+
+@given(networks(), st.data())
+@settings(max_examples=200)
+def test_random_networks(net, data):
+    batch_size = data.draw(st.sampled_from([1, 2, 4] if net._average else [1, 2, 3, 5]))
+    n, epochs = data.draw(st.integers(1, 6)), data.draw(st.integers(0, 2))
+    x, y = batch(data.draw, net, n)
+    lr_shift, window = data.draw(lr_shifts), data.draw(st.integers(1, 5))
+    batches = in_order(n, batch_size, epochs)
+    check(
+        net, x, y, lr_shift, batches, window,
+        epochs=epochs, batch_size=batch_size, shuffle=False,
+    )  # fmt: skip
+
+
+@every_parts
+@given(data=st.data())
+@settings(max_examples=40)
+def test_every_combination_of_parts(parts, data):
+    net = data.draw(networks(parts=parts, any_formats=plain_formats()))
+    batch_size = data.draw(st.sampled_from([1, 2]))
+    x, y = batch(data.draw, net, 4)
+    batches = in_order(4, batch_size, 2)
+    check(
+        net, x, y, data.draw(st.integers(-1, 8)), batches,
+        epochs=2, batch_size=batch_size, shuffle=False,
+    )  # fmt: skip
+
+
+@given(data=st.data())
+@settings(max_examples=100)
+def test_enormous_floats(data):
+    """Steps too large or too small for every unit, masters far outside their formats."""
+    net = data.draw(networks(parts=data.draw(st.sampled_from(ALL_PARTS[1:]))))
+    x, y = batch(data.draw, net, 2)
+    powers = st.sampled_from([-1070, -540, -30, 0, 500, 530, 1000, 1015])
+    with np.errstate(over="ignore"):
+        x, y = (v.astype(np.float64) * 2.0 ** data.draw(powers) for v in (x, y))
+    x, y = np.clip(x, -1.7e308, 1.7e308), np.clip(y, -1.7e308, 1.7e308)
+    lr_shift = data.draw(st.sampled_from([-1000, -10, 0, 3, 900, 1060, 2000]))
+    batches = in_order(2, 1, 2)
+    check(net, x, y, lr_shift, batches, epochs=2, shuffle=False)
+
+
+@pytest.mark.parametrize("update", ["fused", "two_step"])
+@pytest.mark.parametrize("width", [8, 31, 32, 33, 61, 62, 63, 64])
+@pytest.mark.parametrize("n", [1, 3])
+def test_every_shift_of_a_step(width, n, update):
+    """Weights and sums at their extremes, shifted by every amount that a code path may end at."""
+    state = np.random.RandomState(width)
+    shifts = (-4096, -70, -64, -63, -1, 0, 1, 2, 30, 31, 32, 33, *range(60, 67), 127, 128, 4096)
+    for narrow in (QFormat(16, 4), QFormat(32, 8), QFormat(64, 8)):
+        for i, lr_shift in enumerate(shifts):
+            rule = ROUNDINGS[(i + n) % 5], OVERFLOWS[i // 5 % 2]
+            weight = QFormat(width, 2 * narrow.frac, *rule)
+            each = LayerFormats(narrow, weight, narrow, QFormat(40, 6))
+            net = MLP([3, 4], [each], activation=intmlp.linear(), update=update, seed=1)
+            net.set_weights(
+                [raw_array(state, weight, (4, 3), "extremes")],
+                [raw_array(state, weight, (4,), "extremes")],
+            )
+            x = raw_array(state, narrow, (n, 3), FLAVOURS[i % len(FLAVOURS)])
+            y = raw_array(state, narrow, (n, 4), "extremes")
+            check(net, x, y, lr_shift, [list(range(n))], batch_size=n, shuffle=False)
+
+
+LAYERS = [intmlp.linear(), intmlp.relu(), intmlp.relu(0.5), intmlp.leaky_relu(3)]
+
+
+@pytest.mark.parametrize("activation", LAYERS, ids=repr)
+@pytest.mark.parametrize("width", [12, 32, 33, 61, 62, 64])
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+def test_larger_than_a_block(width, activation, overflow):
+    """Every loop over elements, on more of them than it takes at a time."""
+    state = np.random.RandomState(width)
+    fmt = QFormat(width, width // 2, "floor", overflow)
+    for flavour in ("small", "uniform", "extremes"):
+        net = MLP([50, 12, 40], fmt, activation=activation, seed=1)
+        x, y = raw_array(state, fmt, (16, 50), flavour), raw_array(state, fmt, (16, 40), flavour)
+        check(net, x, y, 5, in_order(16, 16, 1), batch_size=16, shuffle=False)
+
+
+@every_parts
+def test_larger_networks(parts):
+    state = np.random.RandomState(7)
+    net = MLP([70, 18, 17], QFormat(20, 12, "floor"), parts=parts, seed=2)
+    x, y = state.uniform(-1, 1, (19, 70)), state.uniform(-1, 1, (19, 17))
+    check(net, x, y, 7, in_order(19, 8, 1), batch_size=8, shuffle=False)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads(threads):
+    """A product large enough to be shared out."""
+    before = intmlp.get_num_threads()
+    intmlp.set_num_threads(threads)
+    try:
+        state = np.random.RandomState(1)
+        fmt = QFormat(16, 10, "floor")
+        net = MLP([700, 200, 30], fmt, seed=3)
+        x, y = state.uniform(-2, 2, (512, 700)), state.uniform(-1, 1, (512, 30))
+        seen = net.train(x, y, 12, batch_size=512, observe=True).observed
+    finally:
+        intmlp.set_num_threads(before)
+    assert hash(seen) == 0
+
+
+def test_in_calls_of_any_length(monkeypatch):
+    """Counts add up over the calls that a training is made of."""
+    state = np.random.RandomState(4)
+    x, y = state.uniform(-1, 1, (60, 9)), state.uniform(-1, 1, (60, 3))
+    nets = [MLP([9, 5, 3], QFormat(12, 8, "floor"), seed=2) for _ in range(2)]
+    one = nets[0].train(x, y, 4, epochs=3, observe=True, window=20)
+    monkeypatch.setattr("intmlp.nn.mlp._SECONDS_PER_CALL", 0)
+    other = nets[1].train(x, y, 4, epochs=3, observe=True, window=20)
+    assert one.observed == other.observed
+
+
+def test_an_interrupted_training_counts_whole_steps():
+    net = MLP([3, 2], QFormat(12, 8), seed=2)
+    x, y = np.full((50, 3), 0.5), np.zeros((50, 2))
+    counts, idle = np.zeros((5, 13), np.uint64), np.zeros(2, np.int64)
+    order = np.arange(50, dtype=np.int64)
+    for first, count in ((0, 1), (1, 20), (21, 29)):
+        assert net._net.train(x, y, order, 1, first, count, 3, 0, None, None, counts, idle) == count
+    whole = MLP([3, 2], QFormat(12, 8), seed=2).train(x, y, 3, shuffle=False, observe=True)
+    assert counts[0, 0] == 100 == whole.observed[0].entries
+
+
+def test_shares_and_means():
+    net = MLP([2, 2], QFormat(8, 4, "floor"), bias=False)
+    net.set_weights([np.array([[16, 8], [0, -8]], np.int32)])
+    x, y = np.array([[16, 0]], np.int32), np.array([[32, 0]], np.int32)
+    z, d, w = net.train(x, y, 6, observe=True).observed  # Z = 16, 0; D = -16, 0; step 4 / 16
+    assert (w.rounded_steps, w.lost_share, w.artefact_share) == (1, 1.0, 0.0)
+    assert (w.mean_step, w.mean_error) == (1.0, 2.0**-6)
+    assert (z.inactive_share, z.dead_share, z.overflow_share) == (0.5, 0.5, 0.0)
+    assert all(map(math.isnan, (d.dead_share, d.inactive_share, d.lost_share, d.mean_step)))
+    nothing = net.train(x, y, 6, epochs=0, observe=True).observed
+    assert all(math.isnan(row.overflow_share) for row in nothing)
+    assert nothing[0].dead_units == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"observe": 1}, TypeError, "observe must be"),
+        ({"observe": True, "window": 0}, ValueError, "window must be in 1..9223372036854775807"),
+        ({"observe": True, "window": 1.5}, TypeError, "window must be an integer"),
+    ],
+)
+def test_wrong_arguments(arguments, error, message):
+    net = MLP([1, 1], QFormat(8, 4))
+    with pytest.raises(error, match=message):
+        net.train(np.ones((1, 1)), np.ones((1, 1)), 1, **arguments)
