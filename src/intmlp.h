@@ -172,12 +172,28 @@ im_status im_gradient(const im_isa* isa, const im_net* net, im_source x, im_sour
  * and average_shift. The numbers are the same either way. */
 bool im_trains_online(const im_net* net, int64_t batch, int64_t count, int shift);
 
+/* What training counts, docs/numerics.md, section 9: the words of a row of intmlp/_counts.py; sums
+ * of three words, the lowest first. */
+typedef struct {
+  uint64_t entries, exact_zeros, lost_steps, artefact_steps, overflows, widest_bits, inactive;
+  uint64_t step_sum[3], error_sum[3];
+} im_count;
+
+typedef enum { IM_Z, IM_E, IM_D, IM_W, IM_B, IM_TENSORS } im_tensor;
+
+/* Where steps that are done are added. */
+typedef struct {
+  im_count* counts; /* one for each tensor of each layer */
+  int64_t* idle;    /* for each unit of each layer: of relu ones, the last steps without activity */
+} im_observed;
+
 /* Steps first .. first + count - 1, step s on rows order[s * batch ..] of at most batch rows;
  * order has n_order entries. right[s], loss[s] are written for each step done, where not NULL.
  * Returns the number of steps done, fewer than count where the next one diverges (which then
- * has changed nothing), or a negative im_status. lr_shift -4096..4096. */
+ * has changed nothing), or a negative im_status. lr_shift -4096..4096. observed: NULL for none. */
 int64_t im_train(const im_isa* isa, const im_net* net, im_source x, im_source y,
                  const int64_t* order, int64_t n_order, int64_t batch, int64_t first, int64_t count,
-                 int lr_shift, int average_shift, int32_t* right, double* loss);
+                 int lr_shift, int average_shift, int32_t* right, double* loss,
+                 const im_observed* observed);
 
 #endif

@@ -119,11 +119,16 @@ cdef extern from "intmlp.h" nogil:
     im_status im_forward(const im_isa *isa, const im_net *net, im_source x, int64_t n, void *out)
     im_status im_gradient(const im_isa *isa, const im_net *net, im_source x, im_source y,
                           int64_t n, int average_shift, void *const *gW, void *const *gb)
+    ctypedef struct im_count:
+        pass
+    ctypedef struct im_observed:
+        im_count *counts
+        int64_t *idle
     bint im_trains_online(const im_net *net, int64_t batch, int64_t count, int shift)
     int64_t im_train(const im_isa *isa, const im_net *net, im_source x, im_source y,
                      const int64_t *order, int64_t n_order, int64_t batch, int64_t first,
                      int64_t count, int lr_shift, int average_shift, int32_t *right,
-                     double *loss)
+                     double *loss, const im_observed *observed)
 
 cdef extern from *:
     """
@@ -591,7 +596,8 @@ cdef class Net:
         return im_trains_online(&self.net, batch_size, count, shift)
 
     def train(self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray order, int64_t batch_size,
-              int64_t first, int64_t count, int lr_shift, int average_shift, right, loss):
+              int64_t first, int64_t count, int lr_shift, int average_shift, right, loss,
+              counts=None, idle=None):
         cdef im_source inputs = as_source(x), targets = as_source(y)
         cdef const int64_t *rows = <const int64_t *>cnp.PyArray_DATA(order)
         cdef int64_t n = cnp.PyArray_DIM(order, 0)
@@ -601,11 +607,17 @@ cdef class Net:
             to_right = <int32_t *>cnp.PyArray_DATA(<cnp.ndarray>right)
         if loss is not None:
             to_loss = <double *>cnp.PyArray_DATA(<cnp.ndarray>loss)
+        cdef im_observed seen
+        cdef im_observed *observed = NULL
+        if counts is not None and idle is not None:
+            seen.counts = <im_count *>cnp.PyArray_DATA(<cnp.ndarray>counts)
+            seen.idle = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>idle)
+            observed = &seen
         cdef const im_isa *use = isa
         cdef int64_t done
         with nogil:
             done = im_train(use, &self.net, inputs, targets, rows, n, batch_size, first, count,
-                            lr_shift, average_shift, to_right, to_loss)
+                            lr_shift, average_shift, to_right, to_loss, observed)
         if done < 0:
             check(<im_status>done)
         return done

@@ -87,12 +87,12 @@ class Observation:
 
     @property
     def rounded_steps(self) -> int:
-        """The steps that are not exactly 0."""
-        return self.entries - self.exact_zeros
+        """The steps of weights and biases that are not exactly 0."""
+        return self.entries - self.exact_zeros if self.tensor in ("W", "b") else 0
 
     @property
     def lost_share(self) -> float:
-        """The share of these steps that round to 0."""
+        """The share of these `rounded_steps` that round to 0."""
         return _ratio(self.lost_steps, self.rounded_steps)
 
     @property

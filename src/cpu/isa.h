@@ -123,6 +123,29 @@ typedef struct {
   void (*float_product)(im_real_matrix a, im_real_matrix b, int64_t m, int64_t n, int64_t k,
                         const double* bias, double* out);
 
+  /* Counts of observed training: net/observe_tpl.h; `entries` is left to the caller */
+
+  /* finite floats that are quantized into fmt */
+  void (*count_reals)(const double* v, int64_t n, im_format fmt, im_count* count);
+  /* raw values that have not overflowed */
+  void (*count_stored)(const void* raw, im_elem elem, int64_t n, im_count* count);
+  /* raw values of fmt, which saturates; false, with nothing counted, where one is an end of it */
+  bool (*count_saturated)(const void* raw, int64_t n, im_format fmt, im_count* count);
+  /* what loss_gradient does */
+  void (*count_loss_gradient)(const im_layer* layer, const void* z, const void* a, const void* y,
+                              int64_t n, bool half_loss, im_count* count);
+  /* what `update` does; g of type elem */
+  void (*count_stored_steps)(const void* w, const void* g, im_elem elem, int64_t n, int k,
+                             im_format fmt, im_count* count);
+  /* zeros and magnitudes of float steps; and what update_by_real does with them */
+  void (*count_real_sizes)(const double* step, int64_t n, int lr_shift, im_count* count);
+  void (*count_real_steps)(const void* w, const double* step, int64_t n, im_format fmt,
+                           im_count* count);
+  /* entries of z (n, n_out) of a relu layer, of kind F64, I32 or I64, whose derivative is 0; and
+   * which units have another in some row */
+  void (*count_units)(const im_layer* layer, const void* z, im_source_kind kind, int64_t n,
+                      uint8_t* active, im_count* count);
+
   /* Products: gemm/pack_tpl.h, gemm/sink_tpl.h */
 
   /* panels of up to `width` lanes, the last in whole units, for k steps; the values' range */

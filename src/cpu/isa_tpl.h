@@ -12,9 +12,10 @@
 #endif
 
 #include "../arith/loops_tpl.h"
+#include "../net/loops_tpl.h"
+#include "../net/observe_tpl.h"
 #include "../gemm/pack_tpl.h"
 #include "../gemm/sink_tpl.h"
-#include "../net/loops_tpl.h"
 #include "../net/online_tpl.h"
 #include "../net/online_float_tpl.h"
 
@@ -38,6 +39,14 @@ const im_loops IM_LOOPS_NAME = {
     .activate_float = activate_float,
     .gate_float = gate_float,
     .float_product = float_product,
+    .count_reals = count_reals,
+    .count_stored = count_stored,
+    .count_saturated = count_saturated,
+    .count_loss_gradient = count_loss_gradient,
+    .count_stored_steps = count_stored_steps,
+    .count_real_sizes = count_real_sizes,
+    .count_real_steps = count_real_steps,
+    .count_units = count_units,
     .list_entries = list_entries,
     .sum_entries = sum_entries,
     .update_entries = update_entries,

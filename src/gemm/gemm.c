@@ -324,7 +324,9 @@ im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_
 im_status im_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
                     const void* bias, im_elem bias_elem, int bias_shift, int frac_in, im_format fmt,
                     void* out, int kernel, im_scratch* scratch) {
-  im_sink sink = {IM_REQUANTIZE, fmt, frac_in, bias, bias_elem, bias_shift, out, NULL, NULL};
+  im_sink sink = {
+      IM_REQUANTIZE, fmt, frac_in, bias, bias_elem, bias_shift, out, NULL, NULL, NULL,
+  };
   im_gemm_options options = {.kernel = kernel};
   return im_gemm(isa, a, b, m, n, k, &sink, options, scratch);
 }
@@ -348,7 +350,7 @@ im_status im_explain_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t
       [IM_SCHEME_WIDE] = "192 bits",
   };
   im_sink sink = {
-      IM_DISCARD, {32, 0, IM_FLOOR, IM_WRAP}, 0, bias, bias_elem, bias_shift, NULL, NULL, NULL};
+      IM_DISCARD, {32, 0, IM_FLOOR, IM_WRAP}, 0, bias, bias_elem, bias_shift, NULL, NULL, NULL, NULL};
   im_scratch scratch = {.threads = 1};
   im_plan plan;
   im_gemm_options options = {.kernel = -1, .plan = &plan};

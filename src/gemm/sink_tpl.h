@@ -23,6 +23,10 @@ static void sink_one(const im_sink* sink, int64_t at, im_wide sum) {
                im_update_wide(im_load(sink->out, elem, at), sum, k, sink->fmt));
       return;
     case IM_TO_FLOAT: ((double*)sink->out)[at] = im_wide_to_double(sum, sink->frac_in); return;
+    case IM_COUNT_VALUES: count_value(sum, k, sink->fmt, sink->count); return;
+    case IM_COUNT_STEPS:
+      count_exact_step(im_load(sink->out, elem, at), sum, k, sink->fmt, sink->count);
+      return;
     case IM_DISCARD: return;
   }
 }
@@ -103,6 +107,10 @@ static void sink_i64(const im_sink* sink, im_place place, int64_t* sums, int str
       double scale = im_power_of_two(-sink->frac_in);
       for (int j = 0; j < place.columns; j++)
         ((double*)sink->out)[at + j] = (double)sums[j] * scale;
+    } else if (sink->kind == IM_COUNT_VALUES) {
+      count_values(sums, place.columns, k, fmt, sink->count);
+    } else if (sink->kind == IM_COUNT_STEPS) {
+      count_steps(sink->out, elem, at, sums, place.columns, k, fmt, sink->count);
     } else {
       for (int j = 0; j < place.columns; j++) sink_one(sink, at + j, im_wide_of(sums[j]));
     }

@@ -34,12 +34,21 @@ typedef struct {
   im_elem elem;
 } im_strided;
 
-typedef enum { IM_REQUANTIZE, IM_UPDATE, IM_TO_FLOAT, IM_DISCARD } im_sink_kind;
+typedef enum {
+  IM_REQUANTIZE,
+  IM_UPDATE,
+  IM_TO_FLOAT,
+  IM_COUNT_VALUES,
+  IM_COUNT_STEPS,
+  IM_DISCARD
+} im_sink_kind;
 
 /* What becomes of the exact sum s in row i, column j of an (m, n) result:
  *   IM_REQUANTIZE  out = requantize(s + bias[j] * 2**bias_shift, frac_in, fmt)
  *   IM_UPDATE      out = enter(out + R(-s)), from frac_in, by fmt's rules
  *   IM_TO_FLOAT    out = s * 2**-frac_in, correctly rounded (out holds float64)
+ *   IM_COUNT_VALUES  what IM_REQUANTIZE does is counted, and out is left alone
+ *   IM_COUNT_STEPS   what IM_UPDATE does is counted, and out is only read
  *   IM_DISCARD     nothing
  * out is in C order. `finish` then sees elements at .. at + count of out, while they are hot. */
 typedef struct {
@@ -52,6 +61,7 @@ typedef struct {
   void* out;
   void (*finish)(const void* context, int64_t at, int64_t count); /* NULL for none */
   const void* context;
+  im_count* count; /* by one thread at a time */
 } im_sink;
 
 /* A rectangle of a result of n columns. */

@@ -5,6 +5,7 @@
  *   layer.c   each layer's forward pass beside its backward pass, fixed and float
  *   loss.c    the loss, its gradient, and whether a sample is right
  *   update.c  gradients stored, and weights updated
+ *   observe.c what rounding and overflow do, counted; its loops in observe_tpl.h
  *   online.c  steps of one sample, weights transposed; online_float.c where a part is float
  *   train.c   the order of a step; forward, gradient and train of the C API
  */
@@ -35,6 +36,9 @@ typedef struct {
   void* Y;            /* targets, raw and float64 */
   double* Yf;
   int64_t* rows; /* the rows of the sources that make up the batch */
+  bool observing;
+  im_count* seen;  /* of one step; NULL unless observing */
+  uint8_t* active; /* in it, each unit of each layer */
   im_scratch scratch;
   void* block;  /* what is to be freed */
   char* memory; /* of all the above, from the block's first line on; and how much is handed out */
@@ -85,12 +89,19 @@ int32_t im_count_right(const im_work* work, int64_t n);
 void im_loss_backward(im_work* work, int64_t n);
 im_status im_loss_backward_float(im_work* work, int64_t n);
 
-/* update.c */
+/* update.c: the exact sums D.T @ A and sum D of layer l go where `sink` says, with `shift` more
+ * fraction bits. */
+im_status im_weight_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift);
+im_status im_bias_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift);
 im_status im_store_gradient(im_work* work, int l, int64_t n, int average_shift, void* gW, void* gb);
 im_status im_float_gradient(im_work* work, int l, int64_t n, int average_shift);
 im_status im_update(im_work* work, int64_t n, int lr_shift, int average_shift);
 /* The weights that float parts read, from the raw ones. */
 void im_refresh_float_weights(im_work* work);
+
+/* observe.c: count a step before its update, and, when it is done, add it to the others. */
+im_status im_observe(im_work* work, int64_t n, int lr_shift, int average_shift);
+void im_observe_done(const im_work* work, const im_observed* observed);
 
 /* online.c: memory, and steps on the rows of `order`, where im_trains_online. Returns how many are
  * done, fewer than `count` where the general path must do the next one, or a negative status. */

@@ -17,21 +17,28 @@ static im_matrix inputs(const im_work* work, int l) {
                     work->net->layers[l - 1].n_in);
 }
 
-/* The exact sums D.T @ A and sum D of layer l go where `sink` says, with `shift` more fraction
- * bits; to_b is NULL where there are no biases. */
-static im_status exact_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift,
-                                void* to_W, void* to_b) {
+im_status im_weight_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift) {
   const im_layer* layer = &work->net->layers[l - 1];
-  int frac = layer->delta.frac + shift;
-  sink.frac_in = frac + im_activation_format(work->net, l - 1).frac;
-  sink.out = to_W;
-  im_status status = im_gemm(work->isa, deltas(work, l), inputs(work, l), layer->n_out, layer->n_in,
-                             n, &sink, im_gemm_default, &work->scratch);
-  if (status != IM_OK || !to_b) return status;
-  sink.frac_in = frac;
-  sink.out = to_b;
+  sink.frac_in = layer->delta.frac + im_activation_format(work->net, l - 1).frac + shift;
+  return im_gemm(work->isa, deltas(work, l), inputs(work, l), layer->n_out, layer->n_in, n, &sink,
+                 im_gemm_default, &work->scratch);
+}
+
+im_status im_bias_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  sink.frac_in = layer->delta.frac + shift;
   return im_gemm(work->isa, deltas(work, l), ones, layer->n_out, 1, n, &sink, im_gemm_default,
                  &work->scratch);
+}
+
+/* Both; to_b is NULL where there are no biases. */
+static im_status exact_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift,
+                                void* to_W, void* to_b) {
+  sink.out = to_W;
+  im_status status = im_weight_gradient(work, l, n, sink, shift);
+  if (status != IM_OK || !to_b) return status;
+  sink.out = to_b;
+  return im_bias_gradient(work, l, n, sink, shift);
 }
 
 im_status im_store_gradient(im_work* work, int l, int64_t n, int average_shift, void* gW,

@@ -238,7 +238,7 @@ static void training(void) {
                  (size_t)tensors[l][t].n * tensors[l][t].size);
     int64_t got = im_train(*isa, &net, (im_source){x, n_in * size, size, IM_SOURCE_F64},
                            (im_source){y, n_out * size, size, IM_SOURCE_F64}, order, rows, batch, 0,
-                           steps, lr_shift, average_shift, right, loss);
+                           steps, lr_shift, average_shift, right, loss, NULL);
     if (got != done) fail("a training ends at another step");
     compare(im_isa_name(*isa), "right", right, want_right, done, sizeof *right);
     compare(im_isa_name(*isa), "loss", loss, want_loss, done, sizeof *loss);

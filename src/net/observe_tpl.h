@@ -1,0 +1,382 @@
+/* What rounding and overflow do, counted (docs/numerics.md, section 9): bodies for isa_tpl.h.
+ *
+ * Every function adds to a row of counts, and leaves `entries` to its caller. The widest value is
+ * found by its magnitude, v or, below zero, -1 - v: a value of w bits has one below 2**(w - 1).
+ * So a format holds a value exactly where the width of that is at most `bits`. */
+#include "../arith/round.h"
+
+/* Of a rounding error below the last place, and of the magnitude of a float step. */
+enum { ERROR_BITS = 62, STEP_BITS = 40 };
+
+/* CALL(rounding), a constant, for an inlined loop to be compiled once for each of them. */
+#define FOR_EACH_ROUNDING(rounding, CALL)             \
+  switch (rounding) {                                 \
+    case IM_FLOOR: CALL(IM_FLOOR); break;             \
+    case IM_TOWARD_ZERO: CALL(IM_TOWARD_ZERO); break; \
+    case IM_HALF_UP: CALL(IM_HALF_UP); break;         \
+    case IM_HALF_AWAY: CALL(IM_HALF_AWAY); break;     \
+    case IM_HALF_EVEN: CALL(IM_HALF_EVEN); break;     \
+  }
+
+static uint64_t magnitude_of(int64_t v) { return (uint64_t)(v ^ (v >> 63)); }
+
+static int width_of(uint64_t magnitude) { return 1 + im_wide_length((im_wide){{magnitude, 0, 0}}); }
+
+static int wide_width(im_wide v) {
+  if (im_wide_negative(v)) v = (im_wide){{~v.limb[0], ~v.limb[1], ~v.limb[2]}};
+  return 1 + im_wide_length(v);
+}
+
+static void add_to(uint64_t sum[3], im_wide v) {
+  im_wide total = im_wide_add((im_wide){{sum[0], sum[1], sum[2]}}, v);
+  memcpy(sum, total.limb, sizeof total.limb);
+}
+
+/* Of 64-bit integers that are summed by their halves, so that 2**32 of them fit, times 2**up. */
+static im_wide joined(uint64_t high, uint64_t low, int up) {
+  im_wide sum = im_wide_add(im_wide_shl((im_wide){{high, 0, 0}}, 32), (im_wide){{low, 0, 0}});
+  return im_wide_shl(sum, up);
+}
+
+static void count_width(im_count* count, int width, int bits) {
+  count->overflows += width > bits;
+  if ((uint64_t)width > count->widest_bits) count->widest_bits = (uint64_t)width;
+}
+
+/* Values that enter a format ------------------------------------------------------------------- */
+
+/* s * 2**-k, rounded. Scaled up, a value is as many bits wider, but 0 is not. */
+static void count_value(im_wide s, int k, im_format fmt, im_count* count) {
+  int width = im_wide_zero(s) ? 1
+              : k <= 0        ? wide_width(s) - k
+                              : wide_width(im_round_wide(s, k, fmt.rounding, fmt.overflow));
+  count_width(count, width, fmt.bits);
+}
+
+/* The same of int64, k 1..63. */
+IM_INLINE void count_rounded(const int64_t* s, int64_t n, int k, int bits, im_rounding rounding,
+                             im_count* count) {
+  uint64_t all = 0, outside = 0;
+  for (int64_t i = 0; i < n; i++) {
+    uint64_t magnitude = magnitude_of(im_round_shift(s[i], k, rounding));
+    all |= magnitude;
+    outside += magnitude >> (bits - 1) != 0;
+  }
+  count_width(count, width_of(all), 64);
+  count->overflows += outside;
+}
+
+static void count_values(const int64_t* s, int64_t n, int k, im_format fmt, im_count* count) {
+  if (k >= 1 && k <= 63) {
+#define COUNT(ROUNDING) count_rounded(s, n, k, fmt.bits, ROUNDING, count)
+    FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+#undef COUNT
+    return;
+  }
+  for (int64_t i = 0; i < n; i++) count_value(im_wide_of(s[i]), k, fmt, count);
+}
+
+/* The largest magnitude in a raw array. */
+static uint64_t largest_magnitude(const void* raw, im_elem elem, int64_t n) {
+  uint32_t largest_32 = 0;
+  uint64_t largest = 0;
+  if (elem == IM_I64) {
+    for (int64_t i = 0; i < n; i++) {
+      uint64_t magnitude = magnitude_of(((const int64_t*)raw)[i]);
+      largest = magnitude > largest ? magnitude : largest;
+    }
+    return largest;
+  }
+  for (int64_t i = 0; i < n; i++) {
+    int32_t v = ((const int32_t*)raw)[i];
+    uint32_t magnitude = (uint32_t)(v ^ (v >> 31));
+    largest_32 = magnitude > largest_32 ? magnitude : largest_32;
+  }
+  return largest_32;
+}
+
+/* Values that are in their format: none of them has overflowed. */
+static void count_stored(const void* raw, im_elem elem, int64_t n, im_count* count) {
+  count_width(count, width_of(largest_magnitude(raw, elem, n)), 64);
+}
+
+/* False, with nothing counted, where one of the values, which have been saturated, may have been
+ * outside: then it is an end of the format. */
+static bool count_saturated(const void* raw, int64_t n, im_format fmt, im_count* count) {
+  uint64_t largest = largest_magnitude(raw, im_elem_of(fmt), n);
+  if (largest == UINT64_MAX >> (65 - fmt.bits)) return false;
+  count_width(count, width_of(largest), fmt.bits);
+  return true;
+}
+
+/* A finite float64 is mantissa * 2**-bits. */
+static im_wide take_apart(double v, int* bits) {
+  int exponent;
+  int64_t mantissa = (int64_t)ldexp(frexp(v, &exponent), 53);
+  *bits = 53 - exponent;
+  return im_wide_of(mantissa);
+}
+
+IM_INLINE void count_small_reals(const double* v, int64_t n, double scale, int bits,
+                                 im_rounding rounding, im_count* count) {
+  uint64_t all = 0, outside = 0;
+  for (int64_t i = 0; i < n; i++) {
+    uint64_t magnitude = magnitude_of(im_round_small(v[i], scale, rounding));
+    all |= magnitude;
+    outside += magnitude >> (bits - 1) != 0;
+  }
+  count_width(count, width_of(all), 64);
+  count->overflows += outside;
+}
+
+/* Finite floats that are quantized. */
+static void count_reals(const double* v, int64_t n, im_format fmt, im_count* count) {
+  double scale = im_small_scale(fmt);
+  for (int64_t at = 0; at < n; at += BLOCK, v += BLOCK) {
+    int64_t here = smaller(n - at, BLOCK);
+    if (all_small(v, here, scale)) {
+#define COUNT(ROUNDING) count_small_reals(v, here, scale, fmt.bits, ROUNDING, count)
+      FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+#undef COUNT
+      continue;
+    }
+    for (int64_t i = 0; i < here; i++) {
+      int bits;
+      im_wide mantissa = take_apart(v[i], &bits);
+      count_value(mantissa, bits - fmt.frac, fmt, count);
+    }
+  }
+}
+
+/* D of the last layer, f'(z) * (a - y), doubled unless half_loss. */
+static void count_loss_gradient(const im_layer* layer, const void* z, const void* a, const void* y,
+                                int64_t n, bool half_loss, im_count* count) {
+  im_derivative f = derivative(layer);
+  im_elem elem = im_elem_of(layer->activation);
+  int k = layer->activation.frac - layer->delta.frac - !half_loss;
+  for (int64_t i = 0; i < n; i++) {
+    int64_t at = im_load(z, elem, i);
+    int sign = (at > 0) - (at < 0);
+    im_wide difference = im_wide_add(im_wide_of(im_load(a, elem, i)),
+                                     im_wide_negate(im_wide_of(im_load(y, elem, i))));
+    if (sign < f.part)
+      count_width(count, 1, layer->delta.bits); /* a zero */
+    else
+      count_value(difference, sign >= f.whole ? k : k + f.shift, layer->delta, count);
+  }
+}
+
+/* Steps ---------------------------------------------------------------------------------------- */
+
+/* The width of w + s * 2**n, n >= 0. Its bits from n up are those of s + floor(w * 2**-n), and
+ * where they are not all equal they alone have a width. Where they are, and n < 64, all of it fits;
+ * and for n >= 64 it lies in -2**n .. 2**n - 1 but, unless s is zero, not in half of that, as |w|
+ * <= 2**63.
+ */
+static int sum_width(int64_t w, im_wide s, int n) {
+  if (im_wide_zero(s)) return width_of(magnitude_of(w));
+  int width = wide_width(im_wide_add(s, im_wide_of(w >> (n < 63 ? n : 63))));
+  if (width > 1 || n >= 64) return width + n;
+  return wide_width(im_wide_add(im_wide_of(w), im_wide_shl(s, n)));
+}
+
+/* The step s * 2**-k of the weight w. */
+static void count_step(int64_t w, im_wide s, int k, im_format fmt, im_count* count) {
+  bool half, sticky, half_below, sticky_below;
+  if (im_wide_zero(s)) count->exact_zeros++;
+  if (k <= 0) {
+    count_width(count, sum_width(w, s, -k), fmt.bits);
+    return;
+  }
+  im_wide q = im_wide_floor_shift(s, k, &half, &sticky);
+  uint64_t lost = 2 * (uint64_t)half + sticky;
+  uint64_t up = im_round_up(fmt.rounding, lost, 2, (int64_t)q.limb[0], im_wide_negative(s));
+  im_wide rounded = im_wide_add(q, im_wide_of((int64_t)up));
+  if (im_wide_zero(rounded) && !im_wide_zero(s)) count->lost_steps++;
+  /* -1 of more than -1/2; there is no 1 of less than 1/2, as no rounding goes up from there. */
+  bool minus_one = im_wide_zero(im_wide_add(rounded, im_wide_of(1)));
+  if (minus_one && !up && half && sticky) count->artefact_steps++;
+  im_wide error; /* the bits below the last place, or what is missing there */
+  const uint64_t mask = (UINT64_C(1) << ERROR_BITS) - 1;
+  if (k <= ERROR_BITS) {
+    uint64_t whole = UINT64_C(1) << k, below = s.limb[0] & (whole - 1);
+    error = im_wide_shl((im_wide){{up ? whole - below : below, 0, 0}}, ERROR_BITS - k);
+  } else {
+    im_wide cut = im_wide_floor_shift(s, k - ERROR_BITS, &half_below, &sticky_below);
+    uint64_t below = cut.limb[0] & mask;
+    error = (im_wide){{up ? mask + 1 - below - (half_below || sticky_below) : below, 0, 0}};
+  }
+  add_to(count->error_sum, error);
+  count_width(count, wide_width(im_wide_add(im_wide_of(w), rounded)), fmt.bits);
+}
+
+/* The step of the weight w by the negative of an exact sum s. */
+static void count_exact_step(int64_t w, im_wide s, int k, im_format fmt, im_count* count) {
+  add_to(count->step_sum, im_wide_negative(s) ? im_wide_negate(s) : s);
+  count_step(w, im_wide_negate(s), k, fmt, count);
+}
+
+/* The same where im_update_is_narrow and |s| < 2**63, n at most BLOCK. Sums of magnitudes and of
+ * errors, which are below 2**63, go by halves of 32 bits. */
+IM_INLINE void count_narrow_steps(const int64_t* w, const int64_t* sums, int64_t n, int k, int bits,
+                                  im_rounding rounding, im_count* count) {
+  const uint64_t whole = UINT64_C(1) << k, low_half = UINT32_MAX;
+  uint64_t zeros = 0, lost = 0, artefacts = 0, outside = 0, all = 0;
+  uint64_t sizes_low = 0, sizes_high = 0, errors_low = 0, errors_high = 0;
+  for (int64_t i = 0; i < n; i++) {
+    int64_t s = -sums[i], q = s >> k;
+    uint64_t below = (uint64_t)s & (whole - 1);
+    int64_t up = (int64_t)im_round_up(rounding, below, k, q, (uint64_t)s >> 63);
+    int64_t rounded = q + up;
+    uint64_t size = (uint64_t)(s < 0 ? -s : s), error = up ? whole - below : below;
+    uint64_t magnitude = magnitude_of(w[i] + rounded);
+    zeros += s == 0;
+    lost += (rounded == 0) & (s != 0);
+    artefacts += (rounded == -1) & (up == 0) & (below > whole / 2);
+    sizes_low += size & low_half;
+    sizes_high += size >> 32;
+    errors_low += error & low_half;
+    errors_high += error >> 32;
+    all |= magnitude;
+    outside += magnitude >> (bits - 1) != 0;
+  }
+  count->exact_zeros += zeros;
+  count->lost_steps += lost;
+  count->artefact_steps += artefacts;
+  count->overflows += outside;
+  count_width(count, width_of(all), 64);
+  add_to(count->step_sum, joined(sizes_high, sizes_low, 0));
+  im_wide errors = joined(errors_high, errors_low, 0);
+  if (k <= ERROR_BITS) add_to(count->error_sum, im_wide_shl(errors, ERROR_BITS - k));
+}
+
+/* The steps of n weights from `at` on by the negatives of exact sums; n at most BLOCK. */
+static void count_steps(const void* w, im_elem elem, int64_t at, const int64_t* sums, int64_t n,
+                        int k, im_format fmt, im_count* count) {
+  int64_t weights[BLOCK];
+  load_block(w, elem, at, n, weights);
+  if (im_update_is_narrow(k, fmt.bits) && k <= ERROR_BITS && magnitudes(sums, n) < INT64_MAX) {
+#define COUNT(ROUNDING) count_narrow_steps(weights, sums, n, k, fmt.bits, ROUNDING, count)
+    FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+#undef COUNT
+    return;
+  }
+  for (int64_t i = 0; i < n; i++) count_exact_step(weights[i], im_wide_of(sums[i]), k, fmt, count);
+}
+
+/* The steps of n weights by stored gradients. */
+static void count_stored_steps(const void* w, const void* g, im_elem elem, int64_t n, int k,
+                               im_format fmt, im_count* count) {
+  int64_t gradient[BLOCK];
+  for (int64_t at = 0; at < n; at += BLOCK) {
+    int64_t here = smaller(n - at, BLOCK);
+    load_block(g, elem, at, here, gradient);
+    count_steps(w, im_elem_of(fmt), at, gradient, here, k, fmt, count);
+  }
+}
+
+/* Float steps: how many are zero, and the sum of their magnitudes before the shift by the learning
+ * rate. Scaled, what is too small for float64 is less than 1, as what it becomes. */
+static void count_real_sizes(const double* step, int64_t n, int lr_shift, im_count* count) {
+  double sizes[BLOCK];
+  for (int64_t at = 0; at < n; at += BLOCK, step += BLOCK) {
+    int64_t here = smaller(n - at, BLOCK);
+    uint64_t zeros = 0, low = 0, high = 0;
+    memcpy(sizes, step, (size_t)here * sizeof *step);
+    scale(sizes, here, lr_shift + STEP_BITS);
+    for (int64_t i = 0; i < here; i++) {
+      double size = fabs(sizes[i]);
+      int64_t whole = (int64_t)(size < 0x1p62 ? size : 0x1p62);
+      zeros += step[i] == 0;
+      low += (uint64_t)whole & UINT32_MAX;
+      high += (uint64_t)whole >> 32;
+    }
+    count->exact_zeros += zeros;
+    add_to(count->step_sum, joined(high, low, 0));
+  }
+}
+
+/* Float steps whose magnitudes in last places are below 2**49: their whole part and their fraction
+ * are exact, and so is the fraction in units of 2**-62, of which the rest is below one. */
+IM_INLINE void count_small_steps(const int64_t* w, const double* step, int64_t n, im_format fmt,
+                                 im_rounding rounding, im_count* count) {
+  const double scale = im_small_scale(fmt), unit = scale / 4;
+  const int64_t one = INT64_C(1) << ERROR_BITS;
+  uint64_t lost = 0, artefacts = 0, outside = 0, all = 0, errors_low = 0, errors_high = 0;
+  for (int64_t i = 0; i < n; i++) {
+    int64_t rounded = im_round_small(step[i], scale, rounding);
+    double size = fabs(step[i] * unit);
+    int64_t whole = (int64_t)size;
+    double fraction = (size - (double)whole) * 0x1p62;
+    int64_t below = (int64_t)fraction;
+    int64_t rest = (double)below != fraction;
+    bool away = (rounded < 0 ? -rounded : rounded) > whole;
+    int64_t error = away ? one - below - rest : below;
+    uint64_t magnitude = magnitude_of(w[i] + rounded);
+    lost += (rounded == 0) & (step[i] != 0);
+    artefacts += ((rounded == 1) | (rounded == -1)) & (size < 0.5);
+    errors_low += (uint64_t)error & UINT32_MAX;
+    errors_high += (uint64_t)error >> 32;
+    all |= magnitude;
+    outside += magnitude >> (fmt.bits - 1) != 0;
+  }
+  count->lost_steps += lost;
+  count->artefact_steps += artefacts;
+  count->overflows += outside;
+  count_width(count, width_of(all), 64);
+  add_to(count->error_sum, joined(errors_high, errors_low, 0));
+}
+
+/* Finite float steps of n weights, how they round. */
+static void count_real_steps(const void* w, const double* step, int64_t n, im_format fmt,
+                             im_count* count) {
+  int64_t weights[BLOCK];
+  for (int64_t at = 0; at < n; at += BLOCK, step += BLOCK) {
+    int64_t here = smaller(n - at, BLOCK);
+    load_block(w, im_elem_of(fmt), at, here, weights);
+    if (fmt.bits <= 62 && all_small(step, here, im_small_scale(fmt))) {
+#define COUNT(ROUNDING) count_small_steps(weights, step, here, fmt, ROUNDING, count)
+      FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+#undef COUNT
+      continue;
+    }
+    uint64_t zeros = count->exact_zeros; /* counted by count_real_sizes */
+    for (int64_t i = 0; i < here; i++) {
+      int bits;
+      im_wide mantissa = take_apart(step[i], &bits);
+      count_step(weights[i], mantissa, bits - fmt.frac, fmt, count);
+    }
+    count->exact_zeros = zeros;
+  }
+}
+
+/* Units ------------------------------------------------------------------------------------------
+ */
+
+#define COUNT_UNITS(TYPE)                                             \
+  do {                                                                \
+    const TYPE* row = z;                                              \
+    for (int64_t i = 0; i < n; i++, row += width)                     \
+      for (int64_t j = 0; j < width; j++) {                           \
+        bool on = row[j] > 0 || (layer->half_at_zero && row[j] == 0); \
+        active[j] |= on;                                              \
+        inactive += !on;                                              \
+      }                                                               \
+  } while (0)
+
+/* Of a relu layer: the entries whose derivative is 0, and the units that have another; kind F64,
+ * I32 or I64. */
+static void count_units(const im_layer* layer, const void* z, im_source_kind kind, int64_t n,
+                        uint8_t* active, im_count* count) {
+  int64_t width = layer->n_out;
+  uint64_t inactive = 0;
+  memset(active, 0, (size_t)width);
+  if (kind == IM_SOURCE_F64)
+    COUNT_UNITS(double);
+  else if (kind == IM_SOURCE_I32)
+    COUNT_UNITS(int32_t);
+  else
+    COUNT_UNITS(int64_t);
+  count->inactive += inactive;
+}
+#undef COUNT_UNITS
