@@ -401,6 +401,7 @@ class Network:
 
         That is {(layer, tensor): Counts}, and {layer: [whether a relu unit is idle, ...]}.
         """
+        lr_shift = max(-4096, min(lr_shift, 4096))
         Z, A = self.forward(x)
         D, inputs = self.backward(Z, A, y)
         sums, widths = self.sums(D, inputs, m)

@@ -116,15 +116,21 @@ static inline im_wide im_wide_floor_shift(im_wide x, int k, bool* half, bool* st
   return x;
 }
 
-/* Number of bits of a non-negative x: 0 for 0, else 1 + floor(log2 x). */
+/* Number of bits of v: 0 for 0, else 1 + floor(log2 v). */
+static inline int im_bit_length(uint64_t v) {
+#ifdef __GNUC__ /* and clang */
+  return v ? 64 - __builtin_clzll(v) : 0;
+#else
+  int length = 0;
+  for (; v; v >>= 1) length++;
+  return length;
+#endif
+}
+
+/* The same of a non-negative x. */
 static inline int im_wide_length(im_wide x) {
-  for (int i = 2; i >= 0; i--) {
-    if (x.limb[i]) {
-      int length = 64 * i;
-      for (uint64_t v = x.limb[i]; v; v >>= 1) length++;
-      return length;
-    }
-  }
+  for (int i = 2; i >= 0; i--)
+    if (x.limb[i]) return 64 * i + im_bit_length(x.limb[i]);
   return 0;
 }
 

@@ -146,6 +146,33 @@ typedef struct {
   void (*count_units)(const im_layer* layer, const void* z, im_source_kind kind, int64_t n,
                       uint8_t* active, im_count* count);
 
+  /* the sums s of a product that are requantized, from k more fraction bits */
+  void (*count_values)(const int64_t* s, int64_t n, int k, im_format fmt, im_count* count);
+
+  /* The same online: net/observe_online_tpl.h; rows of w and m have `width` lanes */
+
+  /* sums[i] = sum over j of d[j] * w[i][j], for n rows */
+  void (*dot_rows)(const int32_t* d, const int32_t* w, int64_t n, int64_t width, int64_t* sums);
+  /* the widest value, and the smallest and largest with 0, in the rows `at`, or, where that is
+   * NULL, in the first n */
+  void (*count_rows)(const int32_t* w, int64_t width, const int32_t* at, int64_t n,
+                     im_count* count);
+  void (*range_of_rows)(const double* m, int64_t width, const int32_t* at, int64_t n,
+                        double range[2]);
+  /* what update_entries does to the rows of n_in inputs, `room` for as many: how steps round; and
+   * how weights overflow */
+  void (*count_products)(const im_inputs* inputs, int64_t n_in, const int32_t* d, int64_t n_out,
+                         int k, im_rounding rounding, int32_t* room, im_count* count);
+  void (*count_moved)(const im_inputs* inputs, const int32_t* d, const int32_t* w, int64_t width,
+                      int k, im_format fmt, im_count* count);
+  /* what step_reals does: the steps, and, where `rounds`, how they round; and how raw weights
+   * overflow; then all steps are small */
+  void (*count_real_products)(const im_reals* reals, int64_t n_in, const double* d, int64_t n_out,
+                              double rate, int lr_shift, bool rounds, im_format fmt,
+                              im_count* count);
+  void (*count_real_moved)(const im_reals* reals, const double* d, double rate, const int32_t* w,
+                           int64_t width, im_format fmt, im_count* count);
+
   /* Products: gemm/pack_tpl.h, gemm/sink_tpl.h */
 
   /* panels of up to `width` lanes, the last in whole units, for k steps; the values' range */

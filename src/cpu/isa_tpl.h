@@ -18,6 +18,7 @@
 #include "../gemm/sink_tpl.h"
 #include "../net/online_tpl.h"
 #include "../net/online_float_tpl.h"
+#include "../net/observe_online_tpl.h"
 
 const im_loops IM_LOOPS_NAME = {
     .quantize = quantize,
@@ -47,6 +48,14 @@ const im_loops IM_LOOPS_NAME = {
     .count_real_sizes = count_real_sizes,
     .count_real_steps = count_real_steps,
     .count_units = count_units,
+    .count_values = count_values,
+    .dot_rows = dot_rows,
+    .count_rows = count_rows,
+    .range_of_rows = range_of_rows,
+    .count_products = count_products,
+    .count_moved = count_moved,
+    .count_real_products = count_real_products,
+    .count_real_moved = count_real_moved,
     .list_entries = list_entries,
     .sum_entries = sum_entries,
     .update_entries = update_entries,

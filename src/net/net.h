@@ -5,7 +5,7 @@
  *   layer.c   each layer's forward pass beside its backward pass, fixed and float
  *   loss.c    the loss, its gradient, and whether a sample is right
  *   update.c  gradients stored, and weights updated
- *   observe.c what rounding and overflow do, counted; its loops in observe_tpl.h
+ *   observe.c what rounding and overflow do, counted; observe_online.c in online training
  *   online.c  steps of one sample, weights transposed; online_float.c where a part is float
  *   train.c   the order of a step; forward, gradient and train of the C API
  */
@@ -33,12 +33,13 @@ typedef struct {
   bool training;      /* the weights change from step to step */
   im_tensors* layers; /* depth + 1 */
   im_online* online;  /* depth + 1, or NULL */
+  bool first_step;    /* of a call, online */
   void* Y;            /* targets, raw and float64 */
   double* Yf;
-  int64_t* rows; /* the rows of the sources that make up the batch */
-  bool observing;
-  im_count* seen;  /* of one step; NULL unless observing */
-  uint8_t* active; /* in it, each unit of each layer */
+  int64_t* rows;               /* the rows of the sources that make up the batch */
+  const im_observed* observed; /* where counts go, or NULL */
+  im_count* seen;              /* those of one step, in which each unit was `active` or not */
+  uint8_t* active;
   im_scratch scratch;
   void* block;  /* what is to be freed */
   char* memory; /* of all the above, from the block's first line on; and how much is handed out */
@@ -100,8 +101,13 @@ im_status im_update(im_work* work, int64_t n, int lr_shift, int average_shift);
 void im_refresh_float_weights(im_work* work);
 
 /* observe.c: count a step before its update, and, when it is done, add it to the others. */
+void im_observe_begin(im_work* work);
 im_status im_observe(im_work* work, int64_t n, int lr_shift, int average_shift);
-void im_observe_done(const im_work* work, const im_observed* observed);
+void im_observe_done(const im_work* work);
+
+static inline im_count* im_seen(const im_work* work, int l, im_tensor tensor) {
+  return &work->seen[(l - 1) * IM_TENSORS + tensor];
+}
 
 /* online.c: memory, and steps on the rows of `order`, where im_trains_online. Returns how many are
  * done, fewer than `count` where the general path must do the next one, or a negative status. */

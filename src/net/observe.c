@@ -9,10 +9,6 @@
  */
 #include "net.h"
 
-static im_count* row(const im_work* work, int l, im_tensor tensor) {
-  return &work->seen[(l - 1) * IM_TENSORS + tensor];
-}
-
 /* What enters the format of Z, unless both passes are float; and the units of a relu. */
 static im_status observe_forward(im_work* work, int l, int64_t n, uint8_t* active) {
   const im_net* net = work->net;
@@ -20,7 +16,7 @@ static im_status observe_forward(im_work* work, int l, int64_t n, uint8_t* activ
   const im_tensors* here = &work->layers[l];
   im_format fmt = layer->activation, below = im_activation_format(net, l - 1);
   int64_t entries = n * layer->n_out;
-  im_count* count = row(work, l, IM_Z);
+  im_count* count = im_seen(work, l, IM_Z);
   im_status status = IM_OK;
   count->entries = (uint64_t)entries;
   if (layer->function == IM_RELU) {
@@ -57,7 +53,7 @@ static im_status observe_backward(im_work* work, int l, int64_t n) {
   const im_layer *layer = &net->layers[l - 1], *above = layer + 1;
   const im_tensors* here = &work->layers[l];
   int64_t entries = n * layer->n_out;
-  im_count* count = row(work, l, IM_D);
+  im_count* count = im_seen(work, l, IM_D);
   count->entries = (uint64_t)entries;
   if (l == net->depth) {
     work->isa->loops->count_loss_gradient(layer, here->Z, here->A, work->Y, entries, net->half_loss,
@@ -69,7 +65,7 @@ static im_status observe_backward(im_work* work, int l, int64_t n) {
       .kind = IM_COUNT_VALUES,
       .fmt = layer->delta,
       .frac_in = above->delta.frac + above->weight.frac,
-      .count = row(work, l, IM_E),
+      .count = im_seen(work, l, IM_E),
   };
   sink.count->entries = (uint64_t)entries;
   return im_gemm(work->isa, im_operand(work->layers[l + 1].D, above->delta, above->n_out),
@@ -86,11 +82,11 @@ static im_status observe_fixed_steps(im_work* work, int l, int64_t n, int lr_shi
   im_status status;
   if (!work->net->two_step) {
     sink.out = layer->W;
-    sink.count = row(work, l, IM_W);
+    sink.count = im_seen(work, l, IM_W);
     status = im_weight_gradient(work, l, n, sink, lr_shift + average_shift);
     if (status != IM_OK || !layer->b) return status;
     sink.out = layer->b;
-    sink.count = row(work, l, IM_B);
+    sink.count = im_seen(work, l, IM_B);
     return im_bias_gradient(work, l, n, sink, lr_shift + average_shift);
   }
   int k = layer->gradient.frac + lr_shift - layer->weight.frac;
@@ -98,10 +94,10 @@ static im_status observe_fixed_steps(im_work* work, int l, int64_t n, int lr_shi
   status = im_store_gradient(work, l, n, average_shift, here->gW_raw, here->gb_raw);
   if (status != IM_OK) return status;
   work->isa->loops->count_stored_steps(layer->W, here->gW_raw, elem, layer->n_out * layer->n_in, k,
-                                       layer->weight, row(work, l, IM_W));
+                                       layer->weight, im_seen(work, l, IM_W));
   if (layer->b)
     work->isa->loops->count_stored_steps(layer->b, here->gb_raw, elem, layer->n_out, k,
-                                         layer->weight, row(work, l, IM_B));
+                                         layer->weight, im_seen(work, l, IM_B));
   return IM_OK;
 }
 
@@ -131,18 +127,22 @@ static im_status observe_steps(im_work* work, int l, int64_t n, int lr_shift, in
   im_tensors* here = &work->layers[l];
   int64_t weights = layer->n_out * layer->n_in;
   bool has_bias = layer->b || layer->master_b;
-  row(work, l, IM_W)->entries = (uint64_t)weights;
-  if (has_bias) row(work, l, IM_B)->entries = (uint64_t)layer->n_out;
+  im_seen(work, l, IM_W)->entries = (uint64_t)weights;
+  if (has_bias) im_seen(work, l, IM_B)->entries = (uint64_t)layer->n_out;
   if (!net->backward_float && !net->update_float)
     return observe_fixed_steps(work, l, n, lr_shift, average_shift);
   im_status status = im_float_gradient(work, l, n, average_shift);
   if (status == IM_OK)
     status = observe_float_step(work, here->gW, layer->master_W, layer->W, weights, lr_shift,
-                                layer->weight, row(work, l, IM_W));
+                                layer->weight, im_seen(work, l, IM_W));
   if (status == IM_OK && has_bias)
     status = observe_float_step(work, here->gb, layer->master_b, layer->b, layer->n_out, lr_shift,
-                                layer->weight, row(work, l, IM_B));
+                                layer->weight, im_seen(work, l, IM_B));
   return status;
+}
+
+void im_observe_begin(im_work* work) {
+  memset(work->seen, 0, (size_t)work->net->depth * IM_TENSORS * sizeof *work->seen);
 }
 
 im_status im_observe(im_work* work, int64_t n, int lr_shift, int average_shift) {
@@ -151,7 +151,7 @@ im_status im_observe(im_work* work, int64_t n, int lr_shift, int average_shift) 
   uint8_t* active = work->active;
   int threads = work->scratch.threads;
   work->scratch.threads = 1; /* threads would add to one row at once */
-  memset(work->seen, 0, (size_t)net->depth * IM_TENSORS * sizeof *work->seen);
+  im_observe_begin(work);
   for (int l = 1; l <= net->depth && status == IM_OK; l++) {
     status = observe_forward(work, l, n, active);
     active += net->layers[l - 1].n_out;
@@ -168,8 +168,9 @@ static void add_sum(uint64_t sum[3], const uint64_t more[3]) {
   memcpy(sum, total.limb, sizeof total.limb);
 }
 
-void im_observe_done(const im_work* work, const im_observed* observed) {
+void im_observe_done(const im_work* work) {
   const im_net* net = work->net;
+  const im_observed* observed = work->observed;
   for (int i = 0; i < net->depth * IM_TENSORS; i++) {
     const im_count* more = &work->seen[i];
     im_count* count = &observed->counts[i];

@@ -147,11 +147,6 @@ static void list_inputs(im_work* work, int l, const int32_t* values, const int32
   *inputs = (im_inputs){inputs->at, values, n, im_online_largest(values, n)};
 }
 
-/* Whether int64 holds a sum of weights times `count` factors of at most this magnitude. */
-static bool fits_i64(int64_t count, uint64_t largest, const im_online* here) {
-  return here->bound == 0 || (uint64_t)count * largest <= INT64_MAX / here->bound;
-}
-
 /* Whether steps of at most `step` leave all weights inside their format. */
 bool im_online_stays_inside(im_online* here, const im_layer* layer, uint64_t step) {
   enum { PATIENCE = 32 }; /* a scan costs about as much as a step saves in so many steps */
@@ -167,6 +162,29 @@ static im_matrix turned(const im_online* here, const im_layer* layer) {
   return im_operand(here->W, layer->weight, here->width);
 }
 
+im_sink im_online_forward_sink(const im_work* work, int l) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  const im_online* here = &work->online[l];
+  im_format below = im_activation_format(work->net, l - 1);
+  return (im_sink){
+      .kind = IM_REQUANTIZE,
+      .fmt = layer->activation,
+      .frac_in = below.frac + layer->weight.frac,
+      .bias = layer->b ? here->W + layer->n_in * here->width : NULL,
+      .bias_elem = IM_I32,
+      .bias_shift = below.frac,
+      .out = work->layers[l].Z,
+  };
+}
+
+im_status im_online_product(im_work* work, int l, const im_sink* sink) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  const im_online* here = &work->online[l];
+  im_format below = im_activation_format(work->net, l - 1);
+  return im_gemm(work->isa, im_operand(here->inputs.value, below, layer->n_in), turned(here, layer),
+                 1, layer->n_out, layer->n_in, sink, im_gemm_default, &work->scratch);
+}
+
 /* Layer l from its listed inputs. */
 im_status im_online_forward(im_work* work, int l) {
   const im_layer* layer = &work->net->layers[l - 1];
@@ -174,23 +192,13 @@ im_status im_online_forward(im_work* work, int l) {
   im_tensors* tensors = &work->layers[l];
   im_format below = im_activation_format(work->net, l - 1);
   int frac = below.frac + layer->weight.frac;
-  if (fits_i64(here->inputs.count, here->inputs.largest, here)) {
+  if (im_online_fits(here->inputs.count, here->inputs.largest, here)) {
     work->isa->loops->sum_entries(&here->inputs, here->W, here->width, here->sums);
     work->isa->loops->requantize(here->sums, IM_I64, here->width, frac, layer->activation,
                                  tensors->Z);
   } else {
-    im_sink sink = {
-        .kind = IM_REQUANTIZE,
-        .fmt = layer->activation,
-        .frac_in = frac,
-        .bias = layer->b ? here->W + layer->n_in * here->width : NULL,
-        .bias_elem = IM_I32,
-        .bias_shift = below.frac,
-        .out = tensors->Z,
-    };
-    im_status status =
-        im_gemm(work->isa, im_operand(here->inputs.value, below, layer->n_in), turned(here, layer),
-                1, layer->n_out, layer->n_in, &sink, im_gemm_default, &work->scratch);
+    im_sink sink = im_online_forward_sink(work, l);
+    im_status status = im_online_product(work, l, &sink);
     if (status != IM_OK) return status;
   }
   work->isa->loops->activate(layer, tensors->Z, layer->n_out, tensors->A);
@@ -210,7 +218,7 @@ im_status im_online_forward_to_loss(im_work* work, int32_t* right, double* loss,
   bool whole = layer->function == IM_LINEAR ||
                (layer->function == IM_RELU && !layer->half_at_zero); /* f' is 0 or 1 */
   if (whole && k >= 1 && k <= 63 && layer->activation.frac == layer->delta.frac &&
-      fits_i64(here->inputs.count, here->inputs.largest, here)) {
+      im_online_fits(here->inputs.count, here->inputs.largest, here)) {
     im_ending ending;
     work->isa->loops->sum_entries(&here->inputs, here->W, here->width, here->sums);
     work->isa->loops->end_forward(layer, k, net->half_loss, here->sums, here->width, work->Y,
@@ -230,16 +238,24 @@ im_status im_online_forward_to_loss(im_work* work, int32_t* right, double* loss,
   return IM_OK;
 }
 
-im_status im_online_send(im_work* work, int l) {
+im_sink im_online_send_sink(const im_work* work, int l) {
   const im_layer* layer = &work->net->layers[l - 1];
-  im_format delta = work->net->layers[l - 2].delta;
-  im_sink sink = {.kind = IM_REQUANTIZE,
-                  .fmt = delta,
-                  .frac_in = layer->delta.frac + layer->weight.frac,
-                  .out = work->layers[l - 1].D};
+  return (im_sink){.kind = IM_REQUANTIZE,
+                   .fmt = work->net->layers[l - 2].delta,
+                   .frac_in = layer->delta.frac + layer->weight.frac,
+                   .out = work->layers[l - 1].D};
+}
+
+im_status im_online_send_to(im_work* work, int l, const im_sink* sink) {
+  const im_layer* layer = &work->net->layers[l - 1];
   return im_gemm(work->isa, im_operand(work->layers[l].D, layer->delta, layer->n_out),
-                 im_transposed(turned(&work->online[l], layer)), 1, layer->n_in, layer->n_out,
-                 &sink, im_gemm_default, &work->scratch);
+                 im_transposed(turned(&work->online[l], layer)), 1, layer->n_in, layer->n_out, sink,
+                 im_gemm_default, &work->scratch);
+}
+
+im_status im_online_send(im_work* work, int l) {
+  im_sink sink = im_online_send_sink(work, l);
+  return im_online_send_to(work, l, &sink);
 }
 
 void im_online_update(im_work* work, int l, uint64_t largest, int shift, int64_t* dots) {
@@ -259,7 +275,7 @@ static im_status backward(im_work* work, int l, uint64_t largest, int shift) {
   const im_layer *layer = &work->net->layers[l - 1], *below = layer - 1;
   im_online* here = &work->online[l];
   im_tensors* sent = &work->layers[l - 1];
-  bool sends = l > 1, narrow = fits_i64(layer->n_out, largest, here);
+  bool sends = l > 1, narrow = im_online_fits(layer->n_out, largest, here);
   if (sends && !narrow) {
     im_status status = im_online_send(work, l);
     if (status != IM_OK) return status;
@@ -276,6 +292,17 @@ static im_status backward(im_work* work, int l, uint64_t largest, int shift) {
   return IM_OK;
 }
 
+/* The same, observed: a layer without deltas, too, is counted, and sends zeros down. */
+static im_status observed_backward(im_work* work, int l, uint64_t largest, int shift) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  im_status status = im_online_observe(work, l, largest, shift);
+  if (status == IM_OK && largest > 0) status = backward(work, l, largest, shift);
+  if (largest == 0 && l > 1)
+    memset(work->layers[l - 1].D, 0, (size_t)layer->n_in * sizeof(int32_t));
+  im_online_observe_weights(work, l, work->first_step);
+  return status;
+}
+
 static im_status train_step(im_work* work, const int32_t* inputs, const int32_t* next, int shift,
                             int32_t* right, double* loss) {
   int depth = work->net->depth;
@@ -290,6 +317,10 @@ static im_status train_step(im_work* work, const int32_t* inputs, const int32_t*
   if (status == IM_OK) status = im_online_forward_to_loss(work, right, loss, &largest);
   for (int l = depth; l >= 1 && status == IM_OK; l--) {
     if (l < depth) largest = im_online_largest(work->layers[l].D, work->net->layers[l - 1].n_out);
+    if (work->observed) {
+      status = observed_backward(work, l, largest, shift);
+      continue;
+    }
     if (largest == 0) break; /* where no delta is left, none is left below either */
     status = backward(work, l, largest, shift);
   }
@@ -332,7 +363,9 @@ int64_t im_train_online(im_work* work, im_source x, im_source y, const int64_t* 
   im_status status = IM_OK;
   int64_t done = 0;
   turn_in(work);
+  work->first_step = true;
   while (done < count) {
+    if (work->observed) im_observe_begin(work);
     im_row inputs = input_row(work, x, order[done]);
     /* A shuffled order is beyond what the processor foresees. */
     bool foreseen = is_in_place(work, x) && done + AHEAD < count;
@@ -345,6 +378,8 @@ int64_t im_train_online(im_work* work, im_source x, im_source y, const int64_t* 
                  ? im_online_float_step(work, inputs, next, shift, to_right, to_loss)
                  : train_step(work, inputs.raw, next.raw, shift, to_right, to_loss);
     if (status != IM_OK) break;
+    if (work->observed) im_observe_done(work);
+    work->first_step = false;
     done++;
   }
   turn_out(work);

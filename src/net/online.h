@@ -20,6 +20,7 @@ struct im_online {
   double* D;        /* the deltas of a float step, `width` lanes; and what bounds it: */
   double largest;   /* no magnitude of a delta is larger */
   double step;      /* no magnitude of a step is larger */
+  bool outside;     /* observed: some of M may be outside the weight format */
 };
 
 /* A row of inputs, float where that is not NULL. Behind a raw one stands that of a bias. */
@@ -55,6 +56,22 @@ im_status im_online_send(im_work* work, int l);
 void im_online_update(im_work* work, int l, uint64_t largest, int shift, int64_t* dots);
 bool im_online_stays_inside(im_online* here, const im_layer* layer, uint64_t step);
 uint64_t im_online_largest(const int32_t* v, int64_t n);
+
+/* Whether int64 holds a sum of weights times `count` factors of at most this magnitude. */
+static inline bool im_online_fits(int64_t count, uint64_t largest, const im_online* here) {
+  return here->bound == 0 || (uint64_t)count * largest <= INT64_MAX / here->bound;
+}
+
+/* The same products where int64 may not hold them: into Z, and into D of the layer below. */
+im_sink im_online_forward_sink(const im_work* work, int l);
+im_status im_online_product(im_work* work, int l, const im_sink* sink);
+im_sink im_online_send_sink(const im_work* work, int l);
+im_status im_online_send_to(im_work* work, int l, const im_sink* sink);
+
+/* observe_online.c: layer l of a step before its update, whose deltas are at most `largest` where
+ * they are fixed; and its weights after it, all of them or those that changed. */
+im_status im_online_observe(im_work* work, int l, uint64_t largest, int shift);
+void im_online_observe_weights(im_work* work, int l, bool all);
 
 /* online_float.c: a step with a float part, from a row that is float where the forward pass is.
  * IM_NOT_FINITE, and nothing is changed, where it is not proved that the step does not diverge. */

@@ -196,18 +196,23 @@ static void update(im_work* work, int l, double rate) {
     im_online_stays_inside(here, layer, bound);
 }
 
-/* Whether all of the updates are done, or none. */
-static bool update_all(im_work* work, double rate) {
+/* Whether it is proved that all of the updates are finite. */
+static bool prepare_all(im_work* work, double rate) {
   for (int l = 1; l <= work->net->depth; l++)
     if (!prepare(work, l, rate)) return false;
-  for (int l = 1; l <= work->net->depth; l++) update(work, l, rate);
   return true;
+}
+
+/* The largest magnitude of a delta of a fixed backward pass, 0 after a float one. */
+static uint64_t largest_delta(const im_work* work, int l) {
+  if (work->net->backward_float) return 0;
+  return im_online_largest(work->layers[l].D, work->net->layers[l - 1].n_out);
 }
 
 /* By integers nothing can diverge. */
 static void update_all_fixed(im_work* work, int lr_shift) {
   for (int l = 1; l <= work->net->depth; l++) {
-    uint64_t largest = im_online_largest(work->layers[l].D, work->net->layers[l - 1].n_out);
+    uint64_t largest = largest_delta(work, l);
     if (largest > 0) im_online_update(work, l, largest, lr_shift, NULL);
   }
 }
@@ -224,10 +229,17 @@ im_status im_online_float_step(im_work* work, im_row inputs, im_row next, int lr
   status = net->backward_float ? backward_float(work) : backward_fixed(work);
   if (status != IM_OK) return status;
   for (int l = 1; l <= net->depth; l++) hand_inputs_over(work, l);
+  double rate = im_steps_are_fixed(net) ? 0 : im_power_of_two(-lr_shift);
+  if (!im_steps_are_fixed(net) && !prepare_all(work, rate)) return IM_NOT_FINITE;
+  for (int l = 1; work->observed && l <= net->depth && status == IM_OK; l++)
+    status = im_online_observe(work, l, largest_delta(work, l), lr_shift);
+  if (status != IM_OK) return status;
   if (im_steps_are_fixed(net))
     update_all_fixed(work, lr_shift);
-  else if (!update_all(work, im_power_of_two(-lr_shift)))
-    return IM_NOT_FINITE;
+  else
+    for (int l = 1; l <= net->depth; l++) update(work, l, rate);
+  for (int l = 1; work->observed && l <= net->depth; l++)
+    im_online_observe_weights(work, l, work->first_step);
   if (right) *right = im_count_right(work, 1);
   if (loss) *loss = loss_before;
   return IM_OK;

@@ -31,7 +31,7 @@ static void lay_out(im_work* work, purpose purpose) {
   work->layers = im_own(work, (size_t)net->depth + 1, sizeof(im_tensors));
   work->rows = im_own(work, rows, sizeof(int64_t));
   if (purpose == ONLINE) im_online_lay_out(work);
-  if (work->observing) {
+  if (work->observed) {
     size_t units = 0;
     for (int l = 0; l < net->depth; l++) units += (size_t)net->layers[l].n_out;
     work->seen = im_own(work, (size_t)net->depth * IM_TENSORS, sizeof(im_count));
@@ -86,8 +86,8 @@ static void lay_out(im_work* work, purpose purpose) {
 /* Everything that batches of up to `capacity` rows need is reserved here, as one piece, so that a
  * step cannot run out of memory half-way. It starts as zeros. */
 static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, int64_t capacity,
-                         purpose purpose, bool observing) {
-  *work = (im_work){.isa = isa, .net = net, .capacity = capacity, .observing = observing};
+                         purpose purpose, const im_observed* observed) {
+  *work = (im_work){.isa = isa, .net = net, .capacity = capacity, .observed = observed};
   work->scratch.threads = im_threads();
   lay_out(work, purpose);
   work->block = calloc(work->used + PIECE - 1, 1);
@@ -176,7 +176,7 @@ static void consecutive_rows(im_work* work, int64_t first, int64_t n) {
 im_status im_forward(const im_isa* isa, const im_net* net, im_source x, int64_t n, void* out) {
   enum { ROWS = 256 };
   im_work work;
-  im_status status = reserve(&work, isa, net, n < ROWS ? n : ROWS, FORWARD, false);
+  im_status status = reserve(&work, isa, net, n < ROWS ? n : ROWS, FORWARD, NULL);
   if (status == IM_OK) im_refresh_float_weights(&work);
   const im_tensors* last = status == IM_OK ? &work.layers[net->depth] : NULL;
   int64_t width = net->layers[net->depth - 1].n_out;
@@ -200,7 +200,7 @@ im_status im_forward(const im_isa* isa, const im_net* net, im_source x, int64_t 
 im_status im_gradient(const im_isa* isa, const im_net* net, im_source x, im_source y, int64_t n,
                       int average_shift, void* const* gW, void* const* gb) {
   im_work work;
-  im_status status = reserve(&work, isa, net, n, TRAINING, false);
+  im_status status = reserve(&work, isa, net, n, TRAINING, NULL);
   if (status == IM_OK) {
     im_refresh_float_weights(&work);
     consecutive_rows(&work, 0, n);
@@ -229,9 +229,9 @@ int64_t im_train(const im_isa* isa, const im_net* net, im_source x, im_source y,
                  const im_observed* observed) {
   im_work work;
   int shift = lr_shift + average_shift;
-  bool online = im_trains_online(net, batch, count, shift) && !observed;
+  bool online = im_trains_online(net, batch, count, shift);
   im_status status = reserve(&work, isa, net, batch < n_order ? batch : n_order,
-                             online ? ONLINE : TRAINING, observed != NULL);
+                             online ? ONLINE : TRAINING, observed);
   work.training = true;
   for (int l = 0; l < net->depth; l++)
     if (net->layers[l].packed_W) net->layers[l].packed_W->valid = false;
@@ -255,7 +255,7 @@ int64_t im_train(const im_isa* isa, const im_net* net, im_source x, im_source y,
     if (status == IM_OK && observed) status = im_observe(&work, n, lr_shift, average_shift);
     if (status == IM_OK) status = im_update(&work, n, lr_shift, average_shift);
     if (status != IM_OK) break;
-    if (observed) im_observe_done(&work, observed);
+    if (observed) im_observe_done(&work);
     im_refresh_float_weights(&work);
     if (right) right[step] = im_count_right(&work, n);
     if (loss) loss[step] = loss_before;
