@@ -159,8 +159,8 @@ typedef struct {
                      im_count* count);
   void (*range_of_rows)(const double* m, int64_t width, const int32_t* at, int64_t n,
                         double range[2]);
-  /* what update_entries does to the rows of n_in inputs, `room` for as many: how steps round; and
-   * how weights overflow */
+  /* what update_entries does to the rows of n_in inputs, `room` for them, n_out and 16 more: how
+   * steps round; and how weights overflow */
   void (*count_products)(const im_inputs* inputs, int64_t n_in, const int32_t* d, int64_t n_out,
                          int k, im_rounding rounding, int32_t* room, im_count* count);
   void (*count_moved)(const im_inputs* inputs, const int32_t* d, const int32_t* w, int64_t width,

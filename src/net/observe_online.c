@@ -101,7 +101,7 @@ static void observe_fixed_steps(im_work* work, int l, uint64_t largest, int shif
     inputs.count--; /* it is the last one */
   }
   loops->count_products(&inputs, layer->n_in, D, layer->n_out, k, layer->weight.rounding,
-                        here->errors, count);
+                        (int32_t*)here->sums, count);
   uint64_t limit = (UINT64_C(1) << (layer->weight.bits - 1)) - 1;
   if (here->bound + (largest * inputs.largest >> k) + 1 > limit)
     loops->count_moved(&inputs, D, here->W, here->width, k, layer->weight, count);

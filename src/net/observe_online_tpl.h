@@ -16,7 +16,10 @@ IM_INLINE im_vec lanes_join(im_vec all, const int32_t* p) {
   im_vec v = _mm512_loadu_si512(p);
   return _mm512_or_si512(all, _mm512_xor_si512(v, _mm512_srai_epi32(v, 31)));
 }
-IM_INLINE void lanes_dump(uint32_t* p, im_vec v) { _mm512_storeu_si512(p, v); }
+IM_INLINE void lanes_dump(void* p, im_vec v) { _mm512_storeu_si512(p, v); }
+IM_INLINE im_vec lanes_count_equal(im_vec count, im_vec a, im_vec b) {
+  return _mm512_mask_add_epi64(count, _mm512_cmpeq_epi64_mask(a, b), count, _mm512_set1_epi64(1));
+}
 #elif IM_LANES == 4
 typedef __m256d im_real_vec;
 IM_INLINE im_real_vec reals_load(const double* p) { return _mm256_loadu_pd(p); }
@@ -27,7 +30,10 @@ IM_INLINE im_vec lanes_join(im_vec all, const int32_t* p) {
   im_vec v = lanes_even(p);
   return _mm256_or_si256(all, _mm256_xor_si256(v, _mm256_srai_epi32(v, 31)));
 }
-IM_INLINE void lanes_dump(uint32_t* p, im_vec v) { _mm256_storeu_si256((__m256i*)p, v); }
+IM_INLINE void lanes_dump(void* p, im_vec v) { _mm256_storeu_si256((__m256i*)p, v); }
+IM_INLINE im_vec lanes_count_equal(im_vec count, im_vec a, im_vec b) {
+  return _mm256_sub_epi64(count, _mm256_cmpeq_epi64(a, b));
+}
 #else
 typedef double im_real_vec;
 IM_INLINE im_real_vec reals_load(const double* p) { return *p; }
@@ -37,8 +43,18 @@ IM_INLINE im_real_vec reals_max(im_real_vec a, im_real_vec b) { return a > b ? a
 IM_INLINE im_vec lanes_join(im_vec all, const int32_t* p) {
   return all | (p[0] ^ (p[0] >> 31)) | (p[1] ^ (p[1] >> 31));
 }
-IM_INLINE void lanes_dump(uint32_t* p, im_vec v) { p[0] = p[1] = (uint32_t)v; }
+IM_INLINE void lanes_dump(void* p, im_vec v) { memcpy(p, &v, sizeof v); }
+IM_INLINE im_vec lanes_count_equal(im_vec count, im_vec a, im_vec b) { return count + (a == b); }
 #endif
+
+/* Unsigned lanes, times 2**up. */
+IM_INLINE void add_lanes(uint64_t sum[3], im_vec v, int up) {
+  uint64_t lanes[IM_LANES];
+  lanes_dump(lanes, v);
+  im_wide total = im_wide_of(0);
+  for (int i = 0; i < IM_LANES; i++) total = im_wide_add(total, (im_wide){{lanes[i], 0, 0}});
+  add_to(sum, im_wide_shl(total, up));
+}
 
 /* sums[i] = sum over j of d[j] * w[i][j], for n rows of w; int64 holds them. */
 static void dot_rows(const int32_t* d, const int32_t* w, int64_t n, int64_t width, int64_t* sums) {
@@ -52,17 +68,24 @@ static void dot_rows(const int32_t* d, const int32_t* w, int64_t n, int64_t widt
   }
 }
 
-/* The largest width in the rows `at`, or in all `count` rows. */
-static void count_rows(const int32_t* w, int64_t width, const int32_t* at, int64_t count_of,
-                       im_count* count) {
+/* The largest width in the rows `at`, or in the first n. */
+IM_INLINE uint64_t join_rows(const int32_t* w, int64_t width, const int32_t* at, int64_t n) {
   uint32_t lanes[2 * IM_LANES], magnitude = 0;
   im_vec all = lanes_of(0);
-  for (int64_t i = 0; i < count_of; i++) {
+  for (int64_t i = 0; i < n; i++) {
     const int32_t* row = w + (at ? at[i] : i) * width;
     for (int64_t j = 0; j < width; j += 2 * IM_LANES) all = lanes_join(all, row + j);
   }
   lanes_dump(lanes, all);
   for (int j = 0; j < 2 * IM_LANES; j++) magnitude |= lanes[j];
+  return magnitude;
+}
+
+static void count_rows(const int32_t* w, int64_t width, const int32_t* at, int64_t n,
+                       im_count* count) {
+  uint64_t magnitude = !at           ? join_rows(w, 16, NULL, n * width / 16)
+                       : width == 16 ? join_rows(w, 16, at, n)
+                                     : join_rows(w, width, at, n);
   count_width(count, width_of(magnitude), 64);
 }
 
@@ -88,51 +111,82 @@ static void range_of_rows(const double* m, int64_t width, const int32_t* at, int
   }
 }
 
-/* The steps x * d * 2**-k, k 1..62, of n inputs, none of which is zero, as is d. A product is at
- * most 2**62; an error is below 2**k, and as many of them are summed as 64 bits hold. */
-IM_INLINE void count_column(const int32_t* x, int64_t n, int64_t d, int k, im_rounding rounding,
-                            im_count* count) {
-  const uint64_t whole = UINT64_C(1) << k;
-  const int64_t most = k <= 32 ? INT64_C(1) << 31 : INT64_C(1) << (63 - k);
-  uint64_t lost = 0, artefacts = 0;
-  for (int64_t at = 0; at < n; at += most) {
-    uint64_t errors = 0;
-    int64_t end = n - at < most ? n : at + most;
-    for (int64_t i = at; i < end; i++) {
-      int64_t s = x[i] * d, q = s >> k;
-      uint64_t below = (uint64_t)s & (whole - 1);
-      int64_t up = (int64_t)im_round_up(rounding, below, k, q, (uint64_t)s >> 63);
-      lost += q + up == 0;
-      artefacts += (q == -1) & (up == 0) & (below > whole / 2);
-      errors += up ? whole - below : below;
+/* The steps s = -x * d * 2**-k, k 1..62, of n inputs, a multiple of 16, and their deltas: how many
+ * are zero or round to it; how many are zero or a negative one of less than a half, which floor
+ * makes -1; and the sum of their rounding errors. With t, s and what R adds to it, the rounded step
+ * is t less its low k bits. A product is at most 2**62 in magnitude. An error is at most 2**k, and
+ * two of them are added to a lane, as an unsigned integer, 2**(63 - k) times at most before it is
+ * moved on.
+ */
+IM_INLINE void count_grid(const int32_t* x, int64_t n, const int32_t* d, int64_t deltas, int k,
+                          im_rounding rounding, uint64_t* vanished, uint64_t* minus_ones,
+                          im_count* count) {
+  const im_vec zero = lanes_of(0), one = lanes_of(1), mask = lanes_of((INT64_C(1) << k) - 1);
+  const int64_t most = INT64_C(1) << (63 - (k < 40 ? 40 : k));
+  im_vec lost = zero, artefacts = zero, errors = zero;
+  int64_t added = 0;
+#define COUNT_STEPS(X)                                                      \
+  do {                                                                      \
+    im_vec s = lanes_sub(zero, lanes_mul(X, factor));                       \
+    im_vec t = add_for_rounding(s, k, rounding);                            \
+    im_vec below = lanes_and(t, mask);                                      \
+    lost = lanes_count_equal(lost, lanes_shr(t, k), zero);                  \
+    if (rounding == IM_FLOOR) {                                             \
+      im_vec half = lanes_shr(lanes_sub(s, one), k - 1);                    \
+      artefacts = lanes_count_equal(artefacts, half, lanes_of(-1));         \
+      errors = lanes_add(errors, below);                                    \
+    } else {                                                                \
+      im_vec error = lanes_sub(lanes_sub(t, below), s);                     \
+      errors = lanes_add(errors, lanes_max(error, lanes_sub(zero, error))); \
+    }                                                                       \
+  } while (0)
+  for (int64_t i = 0; i < n; i += 2 * IM_LANES) {
+    im_vec even = lanes_even(x + i), odd = lanes_odd(x + i);
+    for (int64_t j = 0; j < deltas; j++) {
+      im_vec factor = lanes_factor(d + j);
+      COUNT_STEPS(even);
+      COUNT_STEPS(odd);
+      if (++added < most) continue;
+      add_lanes(count->error_sum, errors, ERROR_BITS - k);
+      errors = zero;
+      added = 0;
     }
-    add_to(count->error_sum, im_wide_shl((im_wide){{errors, 0, 0}}, ERROR_BITS - k));
   }
-  count->lost_steps += lost;
-  count->artefact_steps += artefacts;
+#undef COUNT_STEPS
+  add_lanes(count->error_sum, errors, ERROR_BITS - k);
+  *vanished = (uint64_t)lanes_total(lost);
+  *minus_ones = (uint64_t)lanes_total(artefacts);
 }
 
-/* What update_entries does to the rows of n_in inputs, but for the weights; room holds as many. */
+/* What update_entries does to the rows of n_in inputs, but for the weights. `room` holds the
+ * inputs, filled up with zeros, and then the deltas that are not zero. */
 static void count_products(const im_inputs* inputs, int64_t n_in, const int32_t* d, int64_t n_out,
-                           int k, im_rounding rounding, int32_t* room, im_count* count) {
-  int64_t n = 0, deltas = 0;
-  uint64_t sum = 0, sum_d = 0; /* fewer than 2**31 magnitudes of at most 2**31 */
-  for (int64_t i = 0; i < inputs->count; i++) {
-    int32_t x = inputs->value[inputs->at[i]];
-    room[n] = x;
-    n += x != 0;
-    sum += x < 0 ? 0 - (uint32_t)x : (uint32_t)x;
+                           int k, im_rounding rounding, int32_t* restrict room, im_count* count) {
+  const int32_t* restrict at = inputs->at, * restrict value = inputs->value;
+  int64_t n = (inputs->count + 15) / 16 * 16, deltas = 0, inputs_left = 0;
+  uint64_t sum = 0, sum_d = 0, vanished = 0, minus_ones = 0; /* < 2**31 magnitudes, <= 2**31 */
+  int32_t* steps = room + n;
+  for (int64_t i = 0; i < inputs->count; i++) room[i] = value[at[i]];
+  for (int64_t i = inputs->count; i < n; i++) room[i] = 0;
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t x = (uint32_t)room[i];
+    sum += room[i] < 0 ? 0 - x : x;
+    inputs_left += room[i] != 0;
   }
   for (int64_t j = 0; j < n_out; j++) {
-    int64_t step = -(int64_t)d[j];
-    if (step == 0) continue;
-    deltas++;
-    sum_d += (uint64_t)(step < 0 ? -step : step);
-#define COUNT(ROUNDING) count_column(room, n, step, k, ROUNDING, count)
-    FOR_EACH_ROUNDING(rounding, COUNT)
-#undef COUNT
+    uint32_t delta = (uint32_t)d[j];
+    steps[deltas] = d[j];
+    deltas += d[j] != 0;
+    sum_d += d[j] < 0 ? 0 - delta : delta;
   }
-  count->exact_zeros += (uint64_t)(n_in * n_out - n * deltas);
+#define COUNT(ROUNDING) \
+  count_grid(room, n, steps, deltas, k, ROUNDING, &vanished, &minus_ones, count)
+  FOR_EACH_ROUNDING(rounding, COUNT)
+#undef COUNT
+  uint64_t zeros = (uint64_t)((n - inputs_left) * deltas);
+  count->lost_steps += vanished - zeros;
+  if (rounding == IM_FLOOR) count->artefact_steps += minus_ones - zeros;
+  count->exact_zeros += (uint64_t)(n_in * n_out - inputs_left * deltas);
   add_to(count->step_sum, im_wide_mul_u64(sum, sum_d));
 }
 
@@ -165,11 +219,9 @@ static void count_moved(const im_inputs* inputs, const int32_t* d, const int32_t
  */
 
 /* The steps -((0.0 + d * x) * rate) of n inputs, d not zero: zeros and magnitudes, scaled by `up`;
- * and, where they are rounded, how, as in count_small_steps. */
+ * and, where they are rounded, how. */
 IM_INLINE void count_real_column(const double* x, int64_t n, double d, double rate, double up,
                                  bool rounds, double scale, im_rounding rounding, im_count* count) {
-  const double unit = scale / 4;
-  const int64_t one = INT64_C(1) << ERROR_BITS;
   uint64_t zeros = 0, low = 0, high = 0;
   uint64_t lost = 0, artefacts = 0, errors_low = 0, errors_high = 0;
   for (int64_t i = 0; i < n; i++) {
@@ -179,18 +231,11 @@ IM_INLINE void count_real_column(const double* x, int64_t n, double d, double ra
     low += sized & UINT32_MAX;
     high += sized >> 32;
     if (!rounds) continue;
-    int64_t rounded = im_round_small(step, scale, rounding);
-    double size = fabs(step * unit);
-    int64_t whole = (int64_t)size;
-    double fraction = (size - (double)whole) * 0x1p62;
-    int64_t below = (int64_t)fraction;
-    int64_t rest = (double)below != fraction;
-    bool away = (rounded < 0 ? -rounded : rounded) > whole;
-    uint64_t error = (uint64_t)(away ? one - below - rest : below);
-    lost += (rounded == 0) & (step != 0);
-    artefacts += ((rounded == 1) | (rounded == -1)) & (size < 0.5);
-    errors_low += error & UINT32_MAX;
-    errors_high += error >> 32;
+    im_small_step here = round_small_step(step, scale, rounding);
+    lost += here.lost;
+    artefacts += here.artefact;
+    errors_low += (uint64_t)here.error & UINT32_MAX;
+    errors_high += (uint64_t)here.error >> 32;
   }
   count->exact_zeros += zeros;
   count->lost_steps += lost;

@@ -310,27 +310,40 @@ static void count_real_sizes(const double* step, int64_t n, int lr_shift, im_cou
   }
 }
 
-/* Float steps whose magnitudes in last places are below 2**49: their whole part and their fraction
- * are exact, and so is the fraction in units of 2**-62, of which the rest is below one. */
+/* How a float step rounds whose magnitude in last places is below 2**49: its whole part and its
+ * fraction are exact, and so is the fraction in units of 2**-62, of which the rest is below one.
+ * Away from zero, R leaves what is missing to the next integer. Free of branches. */
+typedef struct {
+  int64_t rounded, error;
+  uint64_t lost, artefact;
+} im_small_step;
+
+IM_INLINE im_small_step round_small_step(double step, double scale, im_rounding rounding) {
+  const int64_t one = INT64_C(1) << ERROR_BITS;
+  int64_t rounded = im_round_small(step, scale, rounding);
+  double size = fabs(step * scale) / 4;
+  int64_t whole = (int64_t)size;
+  double fraction = (size - (double)whole) * 0x1p62;
+  int64_t below = (int64_t)fraction;
+  int64_t rest = (double)below != fraction;
+  int64_t away = -(int64_t)((int64_t)magnitude_of(rounded) + (rounded < 0) > whole);
+  uint64_t is_lost = (uint64_t)(rounded == 0) & (uint64_t)(step != 0);
+  uint64_t is_one = (uint64_t)(rounded == 1) | (uint64_t)(rounded == -1);
+  return (im_small_step){rounded, below + (away & (one - 2 * below - rest)), is_lost,
+                         is_one & (uint64_t)(size < 0.5)};
+}
+
 IM_INLINE void count_small_steps(const int64_t* w, const double* step, int64_t n, im_format fmt,
                                  im_rounding rounding, im_count* count) {
-  const double scale = im_small_scale(fmt), unit = scale / 4;
-  const int64_t one = INT64_C(1) << ERROR_BITS;
+  const double scale = im_small_scale(fmt);
   uint64_t lost = 0, artefacts = 0, outside = 0, all = 0, errors_low = 0, errors_high = 0;
   for (int64_t i = 0; i < n; i++) {
-    int64_t rounded = im_round_small(step[i], scale, rounding);
-    double size = fabs(step[i] * unit);
-    int64_t whole = (int64_t)size;
-    double fraction = (size - (double)whole) * 0x1p62;
-    int64_t below = (int64_t)fraction;
-    int64_t rest = (double)below != fraction;
-    bool away = (rounded < 0 ? -rounded : rounded) > whole;
-    int64_t error = away ? one - below - rest : below;
-    uint64_t magnitude = magnitude_of(w[i] + rounded);
-    lost += (rounded == 0) & (step[i] != 0);
-    artefacts += ((rounded == 1) | (rounded == -1)) & (size < 0.5);
-    errors_low += (uint64_t)error & UINT32_MAX;
-    errors_high += (uint64_t)error >> 32;
+    im_small_step here = round_small_step(step[i], scale, rounding);
+    uint64_t magnitude = magnitude_of(w[i] + here.rounded);
+    lost += here.lost;
+    artefacts += here.artefact;
+    errors_low += (uint64_t)here.error & UINT32_MAX;
+    errors_high += (uint64_t)here.error >> 32;
     all |= magnitude;
     outside += magnitude >> (fmt.bits - 1) != 0;
   }
