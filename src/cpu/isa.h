@@ -127,6 +127,8 @@ typedef struct {
 
   /* finite floats that are quantized into fmt */
   void (*count_reals)(const double* v, int64_t n, im_format fmt, im_count* count);
+  /* the largest of v or, below zero, -1 - v */
+  uint64_t (*largest_magnitude)(const void* raw, im_elem elem, int64_t n);
   /* raw values that have not overflowed */
   void (*count_stored)(const void* raw, im_elem elem, int64_t n, im_count* count);
   /* raw values of fmt, which saturates; false, with nothing counted, where one is an end of it */
@@ -144,7 +146,7 @@ typedef struct {
   /* entries of z (n, n_out) of a relu layer, of kind F64, I32 or I64, whose derivative is 0; and
    * which units have another in some row */
   void (*count_units)(const im_layer* layer, const void* z, im_source_kind kind, int64_t n,
-                      uint8_t* active, im_count* count);
+                      int64_t* active, im_count* count);
 
   /* the sums s of a product that are requantized, from k more fraction bits */
   void (*count_values)(const int64_t* s, int64_t n, int k, im_format fmt, im_count* count);

@@ -41,6 +41,7 @@ const im_loops IM_LOOPS_NAME = {
     .gate_float = gate_float,
     .float_product = float_product,
     .count_reals = count_reals,
+    .largest_magnitude = largest_magnitude,
     .count_stored = count_stored,
     .count_saturated = count_saturated,
     .count_loss_gradient = count_loss_gradient,

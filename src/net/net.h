@@ -37,9 +37,9 @@ typedef struct {
   void* Y;            /* targets, raw and float64 */
   double* Yf;
   int64_t* rows;               /* the rows of the sources that make up the batch */
-  const im_observed* observed; /* where counts go, or NULL */
-  im_count* seen;              /* those of one step, in which each unit was `active` or not */
-  uint8_t* active;
+  const im_observed* observed; /* where steps are counted, or NULL */
+  im_count* counts_before;     /* the step under way */
+  int64_t* active;             /* in it, 0 or 1: each unit of each layer */
   im_scratch scratch;
   void* block;  /* what is to be freed */
   char* memory; /* of all the above, from the block's first line on; and how much is handed out */
@@ -56,6 +56,9 @@ static inline bool im_needs_raw(const im_net* net) {
 }
 static inline bool im_needs_float(const im_net* net) {
   return net->forward_float || net->backward_float;
+}
+static inline bool im_may_diverge(const im_net* net) {
+  return im_needs_float(net) || net->update_float;
 }
 static inline im_format im_activation_format(const im_net* net, int l) {
   return l == 0 ? net->input : net->layers[l - 1].activation;
@@ -100,13 +103,15 @@ im_status im_update(im_work* work, int64_t n, int lr_shift, int average_shift);
 /* The weights that float parts read, from the raw ones. */
 void im_refresh_float_weights(im_work* work);
 
-/* observe.c: count a step before its update, and, when it is done, add it to the others. */
+/* observe.c: a step is counted between its backward pass and its update; begin is before both,
+ * and then undo, where the step diverges, or done. */
 void im_observe_begin(im_work* work);
 im_status im_observe(im_work* work, int64_t n, int lr_shift, int average_shift);
+void im_observe_undo(const im_work* work);
 void im_observe_done(const im_work* work);
 
-static inline im_count* im_seen(const im_work* work, int l, im_tensor tensor) {
-  return &work->seen[(l - 1) * IM_TENSORS + tensor];
+static inline im_count* im_count_of(const im_work* work, int l, im_tensor tensor) {
+  return &work->observed->counts[(l - 1) * IM_TENSORS + tensor];
 }
 
 /* online.c: memory, and steps on the rows of `order`, where im_trains_online. Returns how many are

@@ -5,20 +5,20 @@
  * accumulator. Not all need to be. A saturated tensor in which no value is an end of its
  * format has not overflowed, and a delta below the last layer, E times at most one, cannot.
  *
- * The counts of a step stand apart until it is known that it does not diverge.
+ * Where a step diverges after all, the counts from before it are put back.
  */
 #include "net.h"
 
 /* What enters the format of Z, unless both passes are float; and the units of a relu. */
-static im_status observe_forward(im_work* work, int l, int64_t n, uint8_t* active) {
+static im_status observe_forward(im_work* work, int l, int64_t n, int64_t* active) {
   const im_net* net = work->net;
   const im_layer* layer = &net->layers[l - 1];
   const im_tensors* here = &work->layers[l];
   im_format fmt = layer->activation, below = im_activation_format(net, l - 1);
   int64_t entries = n * layer->n_out;
-  im_count* count = im_seen(work, l, IM_Z);
+  im_count* count = im_count_of(work, l, IM_Z);
   im_status status = IM_OK;
-  count->entries = (uint64_t)entries;
+  count->entries += (uint64_t)entries;
   if (layer->function == IM_RELU) {
     im_source_kind kind = im_elem_of(fmt) == IM_I32 ? IM_SOURCE_I32 : IM_SOURCE_I64;
     if (net->backward_float)
@@ -53,8 +53,8 @@ static im_status observe_backward(im_work* work, int l, int64_t n) {
   const im_layer *layer = &net->layers[l - 1], *above = layer + 1;
   const im_tensors* here = &work->layers[l];
   int64_t entries = n * layer->n_out;
-  im_count* count = im_seen(work, l, IM_D);
-  count->entries = (uint64_t)entries;
+  im_count* count = im_count_of(work, l, IM_D);
+  count->entries += (uint64_t)entries;
   if (l == net->depth) {
     work->isa->loops->count_loss_gradient(layer, here->Z, here->A, work->Y, entries, net->half_loss,
                                           count);
@@ -65,9 +65,9 @@ static im_status observe_backward(im_work* work, int l, int64_t n) {
       .kind = IM_COUNT_VALUES,
       .fmt = layer->delta,
       .frac_in = above->delta.frac + above->weight.frac,
-      .count = im_seen(work, l, IM_E),
+      .count = im_count_of(work, l, IM_E),
   };
-  sink.count->entries = (uint64_t)entries;
+  sink.count->entries += (uint64_t)entries;
   return im_gemm(work->isa, im_operand(work->layers[l + 1].D, above->delta, above->n_out),
                  im_operand(above->W, above->weight, above->n_in), n, layer->n_out, above->n_out,
                  &sink, im_gemm_default, &work->scratch);
@@ -82,11 +82,11 @@ static im_status observe_fixed_steps(im_work* work, int l, int64_t n, int lr_shi
   im_status status;
   if (!work->net->two_step) {
     sink.out = layer->W;
-    sink.count = im_seen(work, l, IM_W);
+    sink.count = im_count_of(work, l, IM_W);
     status = im_weight_gradient(work, l, n, sink, lr_shift + average_shift);
     if (status != IM_OK || !layer->b) return status;
     sink.out = layer->b;
-    sink.count = im_seen(work, l, IM_B);
+    sink.count = im_count_of(work, l, IM_B);
     return im_bias_gradient(work, l, n, sink, lr_shift + average_shift);
   }
   int k = layer->gradient.frac + lr_shift - layer->weight.frac;
@@ -94,10 +94,10 @@ static im_status observe_fixed_steps(im_work* work, int l, int64_t n, int lr_shi
   status = im_store_gradient(work, l, n, average_shift, here->gW_raw, here->gb_raw);
   if (status != IM_OK) return status;
   work->isa->loops->count_stored_steps(layer->W, here->gW_raw, elem, layer->n_out * layer->n_in, k,
-                                       layer->weight, im_seen(work, l, IM_W));
+                                       layer->weight, im_count_of(work, l, IM_W));
   if (layer->b)
     work->isa->loops->count_stored_steps(layer->b, here->gb_raw, elem, layer->n_out, k,
-                                         layer->weight, im_seen(work, l, IM_B));
+                                         layer->weight, im_count_of(work, l, IM_B));
   return IM_OK;
 }
 
@@ -127,31 +127,40 @@ static im_status observe_steps(im_work* work, int l, int64_t n, int lr_shift, in
   im_tensors* here = &work->layers[l];
   int64_t weights = layer->n_out * layer->n_in;
   bool has_bias = layer->b || layer->master_b;
-  im_seen(work, l, IM_W)->entries = (uint64_t)weights;
-  if (has_bias) im_seen(work, l, IM_B)->entries = (uint64_t)layer->n_out;
+  im_count_of(work, l, IM_W)->entries += (uint64_t)weights;
+  if (has_bias) im_count_of(work, l, IM_B)->entries += (uint64_t)layer->n_out;
   if (!net->backward_float && !net->update_float)
     return observe_fixed_steps(work, l, n, lr_shift, average_shift);
   im_status status = im_float_gradient(work, l, n, average_shift);
   if (status == IM_OK)
     status = observe_float_step(work, here->gW, layer->master_W, layer->W, weights, lr_shift,
-                                layer->weight, im_seen(work, l, IM_W));
+                                layer->weight, im_count_of(work, l, IM_W));
   if (status == IM_OK && has_bias)
     status = observe_float_step(work, here->gb, layer->master_b, layer->b, layer->n_out, lr_shift,
-                                layer->weight, im_seen(work, l, IM_B));
+                                layer->weight, im_count_of(work, l, IM_B));
   return status;
 }
 
+static size_t size_of_counts(const im_net* net) {
+  return (size_t)net->depth * IM_TENSORS * sizeof(im_count);
+}
+
 void im_observe_begin(im_work* work) {
-  memset(work->seen, 0, (size_t)work->net->depth * IM_TENSORS * sizeof *work->seen);
+  if (im_may_diverge(work->net))
+    memcpy(work->counts_before, work->observed->counts, size_of_counts(work->net));
+}
+
+void im_observe_undo(const im_work* work) {
+  if (im_may_diverge(work->net))
+    memcpy(work->observed->counts, work->counts_before, size_of_counts(work->net));
 }
 
 im_status im_observe(im_work* work, int64_t n, int lr_shift, int average_shift) {
   const im_net* net = work->net;
   im_status status = IM_OK;
-  uint8_t* active = work->active;
+  int64_t* active = work->active;
   int threads = work->scratch.threads;
   work->scratch.threads = 1; /* threads would add to one row at once */
-  im_observe_begin(work);
   for (int l = 1; l <= net->depth && status == IM_OK; l++) {
     status = observe_forward(work, l, n, active);
     active += net->layers[l - 1].n_out;
@@ -162,34 +171,14 @@ im_status im_observe(im_work* work, int64_t n, int lr_shift, int average_shift) 
   return status;
 }
 
-static void add_sum(uint64_t sum[3], const uint64_t more[3]) {
-  im_wide total =
-      im_wide_add((im_wide){{sum[0], sum[1], sum[2]}}, (im_wide){{more[0], more[1], more[2]}});
-  memcpy(sum, total.limb, sizeof total.limb);
-}
-
 void im_observe_done(const im_work* work) {
   const im_net* net = work->net;
-  const im_observed* observed = work->observed;
-  for (int i = 0; i < net->depth * IM_TENSORS; i++) {
-    const im_count* more = &work->seen[i];
-    im_count* count = &observed->counts[i];
-    count->entries += more->entries;
-    count->exact_zeros += more->exact_zeros;
-    count->lost_steps += more->lost_steps;
-    count->artefact_steps += more->artefact_steps;
-    count->overflows += more->overflows;
-    count->inactive += more->inactive;
-    if (more->widest_bits > count->widest_bits) count->widest_bits = more->widest_bits;
-    add_sum(count->step_sum, more->step_sum);
-    add_sum(count->error_sum, more->error_sum);
-  }
-  int64_t* idle = observed->idle;
-  const uint8_t* active = work->active;
+  int64_t* idle = work->observed->idle;
+  const int64_t* active = work->active;
   for (int l = 1; l <= net->depth; l++) {
     const im_layer* layer = &net->layers[l - 1];
     for (int64_t j = 0; layer->function == IM_RELU && j < layer->n_out; j++)
-      idle[j] = active[j] ? 0 : idle[j] + 1;
+      idle[j] = (idle[j] + 1) & (active[j] - 1); /* 0 where active */
     idle += layer->n_out;
     active += layer->n_out;
   }

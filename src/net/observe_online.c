@@ -3,14 +3,14 @@
  *
  * Only weights whose inputs are not zero change. The widest weight of a step is therefore the
  * widest of those, or of an earlier step, and in the first step of a call all of them are looked
- * at. No weight can overflow where the bound says so. A master that is outside its format stays a
- * count of each step until it is inside again.
+ * at. The bound of the weights tells where none of them can be wider, or overflow. A master that is
+ * outside its format stays a count of each step until it is inside again.
  */
 #include "../arith/round.h"
 #include "online.h"
 
-static uint8_t* active_of(const im_work* work, int l) {
-  uint8_t* active = work->active;
+static int64_t* active_of(const im_work* work, int l) {
+  int64_t* active = work->active;
   for (int i = 1; i < l; i++) active += work->net->layers[i - 1].n_out;
   return active;
 }
@@ -28,10 +28,10 @@ static im_status observe_forward(im_work* work, int l) {
   const im_tensors* tensors = &work->layers[l];
   im_format below = im_activation_format(net, l - 1);
   int frac = below.frac + layer->weight.frac;
-  im_count* count = im_seen(work, l, IM_Z);
-  count->entries = (uint64_t)layer->n_out;
+  im_count* count = im_count_of(work, l, IM_Z);
+  count->entries += (uint64_t)layer->n_out;
   if (layer->function == IM_RELU) {
-    uint8_t* active = active_of(work, l);
+    int64_t* active = active_of(work, l);
     if (reads_A(net, layer))
       loops->count_units(layer, tensors->A, IM_SOURCE_I32, 1, active, count);
     else if (net->backward_float)
@@ -62,16 +62,16 @@ static im_status observe_backward(im_work* work, int l, uint64_t largest) {
   const im_loops* loops = work->isa->loops;
   im_online* here = &work->online[l];
   const im_tensors* tensors = &work->layers[l];
-  im_count* count = im_seen(work, l, IM_D);
-  count->entries = (uint64_t)layer->n_out;
+  im_count* count = im_count_of(work, l, IM_D);
+  count->entries += (uint64_t)layer->n_out;
   if (l == net->depth)
     loops->count_loss_gradient(layer, reads_A(net, layer) ? tensors->A : tensors->Z, tensors->A,
                                work->Y, layer->n_out, net->half_loss, count);
   else
     loops->count_stored(tensors->D, IM_I32, layer->n_out, count);
   if (l == 1) return IM_OK;
-  count = im_seen(work, l - 1, IM_E);
-  count->entries = (uint64_t)layer->n_in;
+  count = im_count_of(work, l - 1, IM_E);
+  count->entries += (uint64_t)layer->n_in;
   if (im_online_fits(layer->n_out, largest, here)) {
     loops->dot_rows(tensors->D, here->W, layer->n_in, here->width, here->sums);
     loops->count_values(here->sums, layer->n_in,
@@ -92,12 +92,12 @@ static void observe_fixed_steps(im_work* work, int l, uint64_t largest, int shif
   im_online* here = &work->online[l];
   const int32_t* D = work->layers[l].D;
   im_inputs inputs = here->inputs;
-  im_count* count = im_seen(work, l, IM_W);
+  im_count* count = im_count_of(work, l, IM_W);
   int k_bias = layer->delta.frac + shift - layer->weight.frac;
   int k = k_bias + im_activation_format(work->net, l - 1).frac;
   if (layer->b) {
     loops->count_stored_steps(here->W + layer->n_in * here->width, D, IM_I32, layer->n_out, k_bias,
-                              layer->weight, im_seen(work, l, IM_B));
+                              layer->weight, im_count_of(work, l, IM_B));
     inputs.count--; /* it is the last one */
   }
   loops->count_products(&inputs, layer->n_in, D, layer->n_out, k, layer->weight.rounding,
@@ -113,7 +113,7 @@ static void observe_real_elements(im_work* work, int l, const im_reals* reals, d
   const im_layer* layer = &work->net->layers[l - 1];
   const im_loops* loops = work->isa->loops;
   im_online* here = &work->online[l];
-  im_count* count = im_seen(work, l, IM_W);
+  im_count* count = im_count_of(work, l, IM_W);
   double* step = (double*)here->sums;
   for (int64_t i = 0; i < reals->count; i++) {
     for (int64_t j = 0; j < layer->n_out; j++)
@@ -132,14 +132,14 @@ static void observe_real_steps(im_work* work, int l, double rate, int lr_shift) 
   im_online* here = &work->online[l];
   im_format fmt = layer->weight;
   im_reals reals = here->reals;
-  im_count* count = im_seen(work, l, IM_W);
+  im_count* count = im_count_of(work, l, IM_W);
   if (im_has_bias(layer)) {
     double* step = (double*)here->sums;
     for (int64_t j = 0; j < layer->n_out; j++) step[j] = -((0.0 + here->D[j]) * rate);
-    loops->count_real_sizes(step, layer->n_out, lr_shift, im_seen(work, l, IM_B));
+    loops->count_real_sizes(step, layer->n_out, lr_shift, im_count_of(work, l, IM_B));
     if (!here->M)
       loops->count_real_steps(here->W + layer->n_in * here->width, step, layer->n_out, fmt,
-                              im_seen(work, l, IM_B));
+                              im_count_of(work, l, IM_B));
     reals.count--;
   }
   enum { MOST_SHIFT = 900 }; /* 2**(lr_shift + 40) is a float64 */
@@ -161,8 +161,8 @@ im_status im_online_observe(im_work* work, int l, uint64_t largest, int shift) {
   im_status status = observe_forward(work, l);
   if (status == IM_OK && !net->backward_float) status = observe_backward(work, l, largest);
   if (status != IM_OK) return status;
-  im_seen(work, l, IM_W)->entries = (uint64_t)(layer->n_in * layer->n_out);
-  if (im_has_bias(layer)) im_seen(work, l, IM_B)->entries = (uint64_t)layer->n_out;
+  im_count_of(work, l, IM_W)->entries += (uint64_t)(layer->n_in * layer->n_out);
+  if (im_has_bias(layer)) im_count_of(work, l, IM_B)->entries += (uint64_t)layer->n_out;
   if (im_steps_are_fixed(net))
     observe_fixed_steps(work, l, largest, shift);
   else
@@ -175,19 +175,26 @@ void im_online_observe_weights(im_work* work, int l, bool all) {
   const im_layer* layer = &net->layers[l - 1];
   const im_loops* loops = work->isa->loops;
   im_online* here = &work->online[l];
-  im_count* count = im_seen(work, l, IM_W);
+  im_count* count = im_count_of(work, l, IM_W);
+  enum { PATIENCE = 32 }; /* a scan, which tightens the bound, costs as much as some steps save */
   bool has_bias = im_has_bias(layer);
   int64_t listed = im_steps_are_fixed(net) ? here->inputs.count : here->reals.count;
   const int32_t* at = all ? NULL : here->inputs.at;
   int64_t rows = all ? layer->n_in : listed - has_bias;
   if (!here->M) {
+    if (!all && here->bound >> (count->widest_bits - 1) == 0) return; /* none can be wider */
+    if (++here->steps_unscanned == PATIENCE) {
+      int64_t weights = (layer->n_in + has_bias) * here->width;
+      here->bound = 1 + loops->largest_magnitude(here->W, IM_I32, weights);
+      here->steps_unscanned = 0;
+    }
     loops->count_rows(here->W, here->width, at, rows, count);
     return;
   }
   if (!layer->W) return; /* no part is fixed */
   if (has_bias)
     loops->count_reals(here->M + layer->n_in * here->width, layer->n_out, layer->weight,
-                       im_seen(work, l, IM_B));
+                       im_count_of(work, l, IM_B));
   /* R is monotonic: the widest value, and one outside, is what an end of the range becomes. */
   double range[2];
   im_count ends = {0};

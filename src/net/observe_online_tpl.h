@@ -161,7 +161,7 @@ IM_INLINE void count_grid(const int32_t* x, int64_t n, const int32_t* d, int64_t
 /* What update_entries does to the rows of n_in inputs, but for the weights. `room` holds the
  * inputs, filled up with zeros, and then the deltas that are not zero. */
 static void count_products(const im_inputs* inputs, int64_t n_in, const int32_t* d, int64_t n_out,
-                           int k, im_rounding rounding, int32_t* restrict room, im_count* count) {
+                           int k, im_rounding rounding, int32_t* room, im_count* count) {
   const int32_t* restrict at = inputs->at, * restrict value = inputs->value;
   int64_t n = (inputs->count + 15) / 16 * 16, deltas = 0, inputs_left = 0;
   uint64_t sum = 0, sum_d = 0, vanished = 0, minus_ones = 0; /* < 2**31 magnitudes, <= 2**31 */

@@ -380,30 +380,37 @@ static void count_real_steps(const void* w, const double* step, int64_t n, im_fo
 /* Units ------------------------------------------------------------------------------------------
  */
 
-#define COUNT_UNITS(TYPE)                                             \
-  do {                                                                \
-    const TYPE* row = z;                                              \
-    for (int64_t i = 0; i < n; i++, row += width)                     \
-      for (int64_t j = 0; j < width; j++) {                           \
-        bool on = row[j] > 0 || (layer->half_at_zero && row[j] == 0); \
-        active[j] |= on;                                              \
-        inactive += !on;                                              \
-      }                                                               \
+#define COUNT_UNITS(TYPE, IS_ACTIVE)              \
+  do {                                            \
+    const TYPE* row = z;                          \
+    for (int64_t i = 0; i < n; i++, row += width) \
+      for (int64_t j = 0; j < width; j++) {       \
+        int64_t on = row[j] IS_ACTIVE 0;          \
+        active[j] |= on;                          \
+        all += on;                                \
+      }                                           \
   } while (0)
+#define COUNT_UNITS_OF(TYPE) \
+  if (layer->half_at_zero)   \
+    COUNT_UNITS(TYPE, >=);   \
+  else                       \
+    COUNT_UNITS(TYPE, >)
 
 /* Of a relu layer: the entries whose derivative is 0, and the units that have another; kind F64,
  * I32 or I64. */
 static void count_units(const im_layer* layer, const void* z, im_source_kind kind, int64_t n,
-                        uint8_t* active, im_count* count) {
+                        int64_t* active, im_count* count) {
   int64_t width = layer->n_out;
-  uint64_t inactive = 0;
-  memset(active, 0, (size_t)width);
-  if (kind == IM_SOURCE_F64)
-    COUNT_UNITS(double);
-  else if (kind == IM_SOURCE_I32)
-    COUNT_UNITS(int32_t);
-  else
-    COUNT_UNITS(int64_t);
-  count->inactive += inactive;
+  int64_t all = 0;
+  memset(active, 0, (size_t)width * sizeof *active);
+  if (kind == IM_SOURCE_F64) {
+    COUNT_UNITS_OF(double);
+  } else if (kind == IM_SOURCE_I32) {
+    COUNT_UNITS_OF(int32_t);
+  } else {
+    COUNT_UNITS_OF(int64_t);
+  }
+  count->inactive += (uint64_t)(n * width - all);
 }
+#undef COUNT_UNITS_OF
 #undef COUNT_UNITS

@@ -377,6 +377,7 @@ int64_t im_train_online(im_work* work, im_source x, im_source y, const int64_t* 
     status = im_has_float_part(net)
                  ? im_online_float_step(work, inputs, next, shift, to_right, to_loss)
                  : train_step(work, inputs.raw, next.raw, shift, to_right, to_loss);
+    if (work->observed && status != IM_OK) im_observe_undo(work);
     if (status != IM_OK) break;
     if (work->observed) im_observe_done(work);
     work->first_step = false;

@@ -7,20 +7,21 @@
 /* A layer in the course of online training. Weights are transposed: a row of `width` lanes for
  * each input, and with biases for one more, which is always one. */
 struct im_online {
-  int32_t* W;       /* raw, or NULL */
-  double* M;        /* the master, or NULL */
-  int64_t width;    /* n_out, filled up with zeros */
-  uint64_t bound;   /* no magnitude in W is larger */
-  int waited;       /* steps that the bound has been of no use */
-  double bound_M;   /* no magnitude in M is larger; 0 without a master */
-  im_inputs inputs; /* those that count: not zero, or with an error to be sent down */
-  im_reals reals;   /* the same in float64 */
-  int64_t* sums;    /* forward of `width` lanes, backward of `count` entries */
-  int32_t* errors;  /* E of `count` entries */
-  double* D;        /* the deltas of a float step, `width` lanes; and what bounds it: */
-  double largest;   /* no magnitude of a delta is larger */
-  double step;      /* no magnitude of a step is larger */
-  bool outside;     /* observed: some of M may be outside the weight format */
+  int32_t* W;          /* raw, or NULL */
+  double* M;           /* the master, or NULL */
+  int64_t width;       /* n_out, filled up with zeros */
+  uint64_t bound;      /* no magnitude in W is larger */
+  int waited;          /* steps that the bound has been of no use */
+  double bound_M;      /* no magnitude in M is larger; 0 without a master */
+  im_inputs inputs;    /* those that count: not zero, or with an error to be sent down */
+  im_reals reals;      /* the same in float64 */
+  int64_t* sums;       /* forward of `width` lanes, backward of `count` entries */
+  int32_t* errors;     /* E of `count` entries */
+  double* D;           /* the deltas of a float step, `width` lanes; and what bounds it: */
+  double largest;      /* no magnitude of a delta is larger */
+  double step;         /* no magnitude of a step is larger */
+  bool outside;        /* observed: some of M may be outside the weight format, */
+  int steps_unscanned; /* and steps in which the bound did not say that W is as wide as ever */
 };
 
 /* A row of inputs, float where that is not NULL. Behind a raw one stands that of a bias. */
@@ -31,9 +32,7 @@ typedef struct {
 
 static inline bool im_has_bias(const im_layer* layer) { return layer->b || layer->master_b; }
 
-static inline bool im_has_float_part(const im_net* net) {
-  return im_needs_float(net) || net->update_float;
-}
+static inline bool im_has_float_part(const im_net* net) { return im_may_diverge(net); }
 
 /* Whether weights change by integers: from a fixed backward pass by a fixed update. */
 static inline bool im_steps_are_fixed(const im_net* net) {

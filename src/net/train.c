@@ -34,8 +34,8 @@ static void lay_out(im_work* work, purpose purpose) {
   if (work->observed) {
     size_t units = 0;
     for (int l = 0; l < net->depth; l++) units += (size_t)net->layers[l].n_out;
-    work->seen = im_own(work, (size_t)net->depth * IM_TENSORS, sizeof(im_count));
-    work->active = im_own(work, units, sizeof(uint8_t));
+    work->counts_before = im_own(work, (size_t)net->depth * IM_TENSORS, sizeof(im_count));
+    work->active = im_own(work, units, sizeof(int64_t));
   }
   for (int l = 0; l <= net->depth; l++) {
     const im_layer* layer = l ? &net->layers[l - 1] : NULL;
@@ -250,10 +250,12 @@ int64_t im_train(const im_isa* isa, const im_net* net, im_source x, im_source y,
     read_targets(&work, y, n);
     status = forward_pass(&work, n);
     if (status != IM_OK) break;
+    if (observed) im_observe_begin(&work);
     double loss_before = loss ? im_loss(&work, n) : 0;
     status = backward_pass(&work, n);
     if (status == IM_OK && observed) status = im_observe(&work, n, lr_shift, average_shift);
     if (status == IM_OK) status = im_update(&work, n, lr_shift, average_shift);
+    if (observed && status != IM_OK) im_observe_undo(&work);
     if (status != IM_OK) break;
     if (observed) im_observe_done(&work);
     im_refresh_float_weights(&work);
