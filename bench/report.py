@@ -23,6 +23,7 @@ TABLES = {
     "products, avx2": "Matrix products, AVX2 forced",
     "products, scalar": "Matrix products, portable C forced",
     "online training": "Online training, two cores",
+    "observed training": "Observed training",
     "an epoch": "An epoch of mini-batches",
     "small calls": "Small calls",
     "memory": "Memory in training",

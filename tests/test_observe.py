@@ -21,11 +21,12 @@ from test_mlp import (
     networks,
     plain_formats,
 )
+from test_online import narrow_networks, real_samples, samples, set_raw
 
 import intmlp
 import reference
-from intmlp import MLP, LayerFormats, QFormat, _backend
-from support import FLAVOURS, OVERFLOWS, ROUNDINGS, raw_array, twin_network
+from intmlp import MLP, LayerFormats, QFormat, _backend, _counts
+from support import FLAVOURS, OVERFLOWS, ROUNDINGS, assert_same, raw_array, seeds, twin_network
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -67,7 +68,7 @@ def fraction_widths(net, layer, tensor, m):
 
 
 def check(net, x, y, lr_shift, batches, window=3, **arguments):
-    """Train with and without counting; return what was observed."""
+    """Assert that counting counts what the oracle does, and changes nothing."""
     m = exponent(net, arguments.get("batch_size", 1))
     total, idle = wanted(net, x, y, lr_shift, batches, m)
     plain = copy.deepcopy(net)
@@ -77,7 +78,7 @@ def check(net, x, y, lr_shift, batches, window=3, **arguments):
     assert reports.observed is None
     weights = [bits(part.tolist()) for part in parameters(net)]
     assert weights == [bits(part.tolist()) for part in parameters(plain)]
-    observed = {(row.layer, row.tensor): row for row in history.observed}
+    rows = {(row.layer, row.tensor): row for row in history.observed}
     names = ["Z", "E", "D", "W", "b"]
     wanted_rows = [
         (i + 1, name)
@@ -85,7 +86,7 @@ def check(net, x, y, lr_shift, batches, window=3, **arguments):
         if (name != "E" or i + 1 < len(net.network.layers)) and (name != "b" or net.network.bias)
     ]
     assert [(row.layer, row.tensor) for row in history.observed] == wanted_rows
-    for (layer, tensor), row in observed.items():
+    for (layer, tensor), row in rows.items():
         want = total.get((layer, tensor), reference.Counts())
         got = {name: getattr(row, name) for name in COUNTS}
         assert got == dataclasses.asdict(want), (layer, tensor)
@@ -95,7 +96,6 @@ def check(net, x, y, lr_shift, batches, window=3, **arguments):
         assert row.units == (net.network.layers[layer - 1].n_out if is_relu else 0)
         assert row.dead_units == (dead if is_relu else 0)
         assert (row.step_frac, row.error_frac) == fraction_widths(net, layer, tensor, m)
-    return observed
 
 
 def parameters(net):
@@ -202,6 +202,109 @@ def test_larger_networks(parts):
     net = MLP([70, 18, 17], QFormat(20, 12, "floor"), parts=parts, seed=2)
     x, y = state.uniform(-1, 1, (19, 70)), state.uniform(-1, 1, (19, 17))
     check(net, x, y, 7, in_order(19, 8, 1), batch_size=8, shuffle=False)
+
+
+# Online training, whose path takes calls of at least eight steps ---------------------------------
+
+
+def observed(net, x, y, lr_shift, calls):
+    """Train in calls of so many steps; return the counts, the idle steps, and how many are done."""
+    layers = net.network.layers
+    counts = _counts.new_rows(len(layers))
+    idle = np.zeros(sum(layer.n_out for layer in layers), np.int64)
+    order, done = np.arange(len(x), dtype=np.int64), 0
+    for count in calls:
+        arguments = (order, 1, done, count, lr_shift, 0, None, None, counts, idle)
+        steps = net._net.train(x, y, *arguments)
+        done += steps
+        if steps < count:
+            break
+    return counts.tolist(), idle.tolist(), done
+
+
+def check_online(net, x, y, lr_shift, backend):
+    """Assert that one call, two calls and calls of one step, which take the other path, agree."""
+    n = len(x)
+    assert net._net.trains_online(1, n, lr_shift) == (backend != "python")
+    nets = [net, *(copy.deepcopy(net) for _ in range(3))]
+    want = observed(nets[0], x, y, lr_shift, [1] * n)
+    assert observed(nets[1], x, y, lr_shift, [n]) == want
+    assert observed(nets[2], x, y, lr_shift, [n // 2, n - n // 2]) == want
+    nets[3]._net.train(x, y, np.arange(n, dtype=np.int64), 1, 0, n, lr_shift, 0, None, None)
+    for other in nets[1:]:
+        for ours, theirs in zip(parameters(net), parameters(other), strict=True):
+            assert_same(ours, theirs.tolist(), ours.dtype)
+    return want[2]
+
+
+@given(
+    st.booleans().flatmap(narrow_networks),
+    seeds,
+    st.sampled_from(FLAVOURS),
+    st.sampled_from(FLAVOURS),
+)
+@settings(max_examples=100)
+def test_any_online_network(backend, drawn, state, of_weights, of_samples):
+    net, lr_shift = drawn
+    if net.network.parts.update == "fixed":
+        set_raw(net, state, of_weights)
+    check_online(net, *samples(net, state, 16, of_samples), lr_shift, backend)
+
+
+@given(narrow_networks(some_float=True), seeds, st.sampled_from([1e-320, 1e-5, 1.0, 300.0, 1e100]))
+@settings(max_examples=60)
+def test_any_online_network_of_real_samples(backend, drawn, state, scale):
+    net, lr_shift = drawn
+    check_online(net, *real_samples(net, state, 16, scale), lr_shift, backend)
+
+
+@every_parts
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_online_weights_that_leave_their_format(backend, parts, rounding):
+    state = np.random.RandomState(3)
+    for (width, frac, lr_shift), overflow in itertools.product(
+        ((8, 3, 4), (8, 3, -2), (32, 28, 4), (32, 12, 30), (32, 2, -30)), OVERFLOWS
+    ):
+        fmt = QFormat(width, frac, rounding, overflow)
+        net = MLP([21, 16, 3], fmt, activation=[intmlp.relu(), intmlp.linear()], parts=parts)
+        k = lr_shift if net._net.trains_online(1, 80, lr_shift) else 1
+        check_online(net, *real_samples(net, state, 80), k, backend)
+
+
+@every_parts
+@pytest.mark.parametrize("bias", [False, True])
+def test_edges_of_lanes(backend, parts, bias):
+    state = np.random.RandomState(1)
+    for width in (1, 7, 15, 16, 17, 33, 65):
+        fmt = QFormat(24, 12, "floor")
+        net = MLP([width, 19, width], fmt, bias=bias, seed=1, parts=parts)
+        assert check_online(net, *real_samples(net, state, 12), 3, backend) == 12
+
+
+@every_parts
+def test_online_sizes_of_values(backend, parts):
+    """Subnormal steps; values beyond the lanes of roundings; steps that diverge late or at once."""
+    state = np.random.RandomState(4)
+    fixed_steps = parts.backward == parts.update == "fixed"
+    for power in (-1074, -540, -60, 0, 27, 33, 60, 300, 513, 1021):
+        for lr_shift in (1, 12) if fixed_steps else (-1015, -950, -40, 1, 500, 950):
+            net = MLP([9, 4], QFormat(32, 20), activation=intmlp.linear(), bias=False, parts=parts)
+            net.set_weights([state.uniform(-64, 64, (4, 9))])
+            x, y = real_samples(net, state, 12)
+            check_online(net, x * 2.0**power, y, lr_shift, backend)
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_shift_of_an_online_step(backend, rounding):
+    """The first and the last shift that the path serves, with the largest products."""
+    fmt = QFormat(32, 30, rounding)
+    for k in (1, 2, 40, 41, 61, 62):
+        for low, high in ((fmt.raw_min, fmt.raw_max), (fmt.raw_min, fmt.raw_min), (1, -1)):
+            net = MLP([3, 3], fmt, activation=intmlp.linear(), bias=False)
+            net.set_weights([np.zeros((3, 3), np.int32)])
+            x = np.tile(np.array([low, high, 3], np.int32), (8, 1))
+            y = np.tile(np.array([low, high, 0], np.int32), (8, 1))
+            check_online(net, x, y, k - 30, backend)
 
 
 @functools.cache

@@ -310,7 +310,7 @@ static void count_real_sizes(const double* step, int64_t n, int lr_shift, im_cou
   }
 }
 
-/* How a float step rounds whose magnitude in last places is below 2**49: its whole part and its
+/* How a float step rounds whose magnitude in last places is below 2**51: its whole part and its
  * fraction are exact, and so is the fraction in units of 2**-62, of which the rest is below one.
  * Away from zero, R leaves what is missing to the next integer. Free of branches. */
 typedef struct {
@@ -321,7 +321,7 @@ typedef struct {
 IM_INLINE im_small_step round_small_step(double step, double scale, im_rounding rounding) {
   const int64_t one = INT64_C(1) << ERROR_BITS;
   int64_t rounded = im_round_small(step, scale, rounding);
-  double size = fabs(step * scale) / 4;
+  double size = fabs(step * scale);
   int64_t whole = (int64_t)size;
   double fraction = (size - (double)whole) * 0x1p62;
   int64_t below = (int64_t)fraction;
