@@ -105,14 +105,30 @@ def load_mnist(folder: str | PathLike[str]) -> Dataset:
     Parameters
     ----------
     folder : path-like
+        See `load_mnist_parts`, also for what is raised.
+
+    Returns
+    -------
+    Dataset
+        The training images, then the test images, each in the order of the files.
+    """
+    return joined(*load_mnist_parts(folder))
+
+
+def load_mnist_parts(folder: str | PathLike[str]) -> tuple[Dataset, Dataset]:
+    """Read MNIST's training and test images from its four IDX files.
+
+    Parameters
+    ----------
+    folder : path-like
         Holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``,
         ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``, each plain or with ``.gz``.
         Where both are there, the plain one is read.
 
     Returns
     -------
-    Dataset
-        The training images, then the test images, each in the order of the files.
+    training, test : Dataset
+        Each in the order of its files.
 
     Raises
     ------
@@ -122,16 +138,23 @@ def load_mnist(folder: str | PathLike[str]) -> Dataset:
         Where a file is damaged or is not one of MNIST's.
     """
     folder = Path(folder)
-    parts = []
-    for name in ("train", "t10k"):
-        images = read_idx(_plain_or_gz(folder, f"{name}-images-idx3-ubyte"))
-        labels = read_idx(_plain_or_gz(folder, f"{name}-labels-idx1-ubyte"))
-        if images.ndim != 3:
-            raise ValueError(
-                f"the {name} images in {folder} must have 3 dimensions, got {images.ndim}"
-            )
-        parts.append(_checked(images.reshape(len(images), -1), labels, f"{name} set in {folder}"))
-    return Dataset(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    training, test = (_load_part(folder, name) for name in ("train", "t10k"))
+    return training, test
+
+
+def joined(training: Dataset, test: Dataset) -> Dataset:
+    """Return two data sets as one.
+
+    Parameters
+    ----------
+    training, test : Dataset
+
+    Returns
+    -------
+    Dataset
+        The samples of `training`, then those of `test`.
+    """
+    return Dataset(*(np.concatenate(arrays) for arrays in zip(training, test, strict=True)))
 
 
 def fetch_mnist() -> Dataset:
@@ -191,6 +214,14 @@ def load_stream() -> Dataset:
         )
     with np.load(io.BytesIO(content)) as arrays:
         return Dataset(arrays["images"], arrays["labels"])
+
+
+def _load_part(folder: Path, name: str) -> Dataset:
+    images = read_idx(_plain_or_gz(folder, f"{name}-images-idx3-ubyte"))
+    labels = read_idx(_plain_or_gz(folder, f"{name}-labels-idx1-ubyte"))
+    if images.ndim != 3:
+        raise ValueError(f"the {name} images in {folder} must have 3 dimensions, got {images.ndim}")
+    return _checked(images.reshape(len(images), -1), labels, f"{name} set in {folder}")
 
 
 def _plain_or_gz(folder: Path, name: str) -> Path:
