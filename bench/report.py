@@ -29,6 +29,7 @@ TABLES = {
     "memory": "Memory in training",
     "two threads": "Two threads",
     "element by element": "Element by element",
+    "studies": "Studies",
 }
 COLOURS = {"ours": "#1f5fa8", "sgemm": "#c2541b", "dgemm": "#4a8f3c", "faint": "#8a8a8a"}
 

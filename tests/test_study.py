@@ -9,7 +9,7 @@ from scipy.signal import savgol_filter
 
 from intmlp import _backend, cli
 from intmlp.io import datasets
-from intmlp.study import mnist2017, plots
+from intmlp.study import mnist2017
 from mnist import oracle_cell, real_folder, stand_in
 from support import each_backend
 
@@ -213,31 +213,9 @@ def test_write_csv(tmp_path):
     assert path.read_bytes() == packaged.read_bytes()
 
 
-def test_figures_have_the_real_axes():
+def test_table():
     grid = mnist2017.published()
-    axes, _bar = plots.heat_map(grid).axes
-    [mesh] = axes.collections
-    assert mesh.get_array().shape == (15, 16)
-    assert mesh.get_array()[3, 8] == grid[8, 16]
-    assert axes.get_xlabel() == "Fraction bitwidth"
-    assert axes.get_ylabel() == "Learning rate (1/2^value)"
-    assert [int(label.get_text()) for label in axes.get_xticklabels()] == list(range(8, 24))
-    assert [int(label.get_text()) for label in axes.get_yticklabels()] == list(range(5, 20))
-    # Cell (3, 8) lies around fraction 16 and learning rate shift 8.
-    corners = mesh.get_coordinates()[3:5, 8:10].reshape(-1, 2)
-    assert corners.mean(axis=0).tolist() == [16, 8]
-
-    axes, _bar = plots.surface(grid).axes
-    assert axes.get_xlabel() == "Learning rate (1/2^value)"
-    assert axes.get_ylabel() == "Fraction bitwidth"
-    assert axes.get_zlabel() == "Accuracy"
-    [sheet] = axes.collections
-    assert len(sheet.get_array()) == 14 * 15  # every cell is a corner of the mesh
-
-
-def test_save_replaces_the_file(tmp_path):
-    path = tmp_path / "surface.png"
-    path.write_text("old")
-    plots.save(plots.surface(mnist2017.published()), path)
-    assert path.read_bytes().startswith(PNG)
-    assert list(tmp_path.iterdir()) == [path]
+    table = mnist2017.table(grid)
+    assert set(table["variant"]) == {"fixed"}
+    shown = zip(table["lr_shift"], table["fraction"], table["accuracy"], strict=True)
+    assert {(lr, fraction): accuracy for lr, fraction, accuracy in shown} == grid

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -25,6 +25,9 @@ from ..io.datasets import DIGITS, PIXELS, Dataset
 from ..io.files import atomic
 from ..nn import MLP, normal, relu
 from ..qformat import QFormat
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SEED = 0xDEADBEEC
 TRAINING, TEST = 60_000, 10_000
@@ -258,6 +261,28 @@ def differing(grid: Mapping[tuple[int, int], float]) -> list[tuple[int, int]]:
         for cell, accuracy in published().items()
         if not abs(grid[cell] - accuracy) <= EQUAL_WITHIN
     ]
+
+
+def table(grid: Mapping[tuple[int, int], float]) -> pd.DataFrame:
+    """Return a grid as the result table of a study, which `intmlp.study.plots` draws.
+
+    Parameters
+    ----------
+    grid : mapping of (lr_shift, fraction) to accuracy
+
+    Returns
+    -------
+    DataFrame
+        Of the variant "fixed"; the columns are those that plots and answers read.
+    """
+    import pandas as pd
+
+    rows = [
+        ("fixed", fraction, lr_shift, SEED, accuracy, None)
+        for (lr_shift, fraction), accuracy in grid.items()
+    ]
+    columns = ["variant", "fraction", "lr_shift", "seed", "accuracy", "diverged_at"]
+    return pd.DataFrame(rows, columns=columns).astype({"fraction": "Int64", "diverged_at": "Int64"})
 
 
 def write_csv(grid: Mapping[tuple[int, int], float], path: Path) -> None:
