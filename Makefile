@@ -16,9 +16,10 @@ define install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[$(1)]"
 endef
 
-study: ## the main job: all 240 cells of the 2017 experiment
+study: ## the main job: all 240 cells of the 2017 experiment, then which part needs the bits
 	$(call install,study)
 	$(BIN)/intmlp reproduce mnist-2017
+	$(BIN)/intmlp bottleneck
 
 test: ## the whole test suite, over every backend
 	$(call install,test)

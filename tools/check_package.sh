@@ -30,7 +30,7 @@ pure=$(echo "$work"/pure/*-py3-none-any.whl)
 
 # `build` makes the wheel from the sdist, so both ways are one; what each holds:
 for part in src/intmlp.h src/gemm/tile_tpl.h src/net/train.c intmlp/_backend/_core.pyx; do has "$sdist" "$part"; done
-for part in _core.cpython _core.pyi py.typed mnist_2017.npz mnist_grid_2017.csv fallback/arith.py; do has "$wheel" "$part"; done
+for part in _core.cpython _core.pyi py.typed mnist_2017.npz mnist_grid_2017.csv fallback/arith.py cli/bottleneck.py study/report.html.j2; do has "$wheel" "$part"; done
 lacks "$wheel" '(^|[ /])(src|tests|bench|tools)/|\.c$|\.pyx|\.h$'
 lacks "$pure" '\.so'
 
