@@ -350,7 +350,8 @@ im_status im_explain_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t
       [IM_SCHEME_WIDE] = "192 bits",
   };
   im_sink sink = {
-      IM_DISCARD, {32, 0, IM_FLOOR, IM_WRAP}, 0, bias, bias_elem, bias_shift, NULL, NULL, NULL, NULL};
+      IM_DISCARD, {32, 0, IM_FLOOR, IM_WRAP}, 0, bias, bias_elem, bias_shift, NULL, NULL, NULL,
+      NULL};
   im_scratch scratch = {.threads = 1};
   im_plan plan;
   im_gemm_options options = {.kernel = -1, .plan = &plan};
