@@ -25,7 +25,7 @@ from test_online import narrow_networks, real_samples, samples, set_raw
 
 import intmlp
 import reference
-from intmlp import MLP, LayerFormats, QFormat, _backend, _counts
+from intmlp import MLP, LayerFormats, Parts, QFormat, _backend, _counts
 from support import FLAVOURS, OVERFLOWS, ROUNDINGS, assert_same, raw_array, seeds, twin_network
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -163,7 +163,7 @@ def test_tiny_float_steps(rounding):
     """Errors with more bits below the last place than are counted."""
     state = np.random.RandomState(6)
     for power in (0, -20, -40, -45, -80):
-        net = MLP([7, 4], QFormat(32, 20, rounding), parts=ALL_PARTS[2], seed=1)
+        net = MLP([7, 4], QFormat(32, 20, rounding), parts=Parts("float", "float"), seed=1)
         x, y = state.normal(0, 1, (6, 7)) * 2.0**power, state.normal(0, 1, (6, 4)) * 2.0**power
         check(net, x, y, 3, in_order(6, 2, 1), batch_size=2, shuffle=False)
 
