@@ -50,23 +50,31 @@ static size_t block_bytes(int64_t bytes, int64_t k, int64_t lanes) {
   return all < most ? all : most;
 }
 
-/* How a product is shared out: parts of its columns, or of its rows where those are more, in whole
- * panels of every kernel; each part enough work for a thread to be worth its start. */
+/* How a product is shared out: parts of its columns, or of its rows where those are as many, about
+ * equal, in whole panels of every kernel; each part enough work for a thread to be worth its
+ * start. */
 typedef struct {
   int parts;
-  int64_t rows, columns; /* of a part; the last one may have fewer */
+  bool by_rows;
+  int64_t rows, columns; /* of a part, at most */
 } im_share;
+
+enum { ROW_UNIT = IM_MAX_ROWS, COLUMN_UNIT = 2 * IM_MAX_LANES };
 
 static im_share share_out(int64_t m, int64_t n, int64_t k, int threads) {
   const double work = (double)m * (double)n * (double)k, least = 24e6;
-  int64_t most = work / least < threads ? (int64_t)(work / least) : threads;
-  if (most < 2) return (im_share){1, m, n};
-  if (n >= m) {
-    int64_t columns = round_up((n + most - 1) / most, 2 * IM_MAX_LANES);
-    return (im_share){(int)((n + columns - 1) / columns), m, columns};
-  }
-  int64_t rows = round_up((m + most - 1) / most, IM_MAX_ROWS);
-  return (im_share){(int)((m + rows - 1) / rows), rows, n};
+  int parts = work / least < threads ? (int)(work / least) : threads;
+  bool by_rows = m >= n;
+  int64_t most = by_rows ? m / ROW_UNIT : n / COLUMN_UNIT;
+  if (parts > most) parts = (int)most;
+  if (parts < 2) return (im_share){1, by_rows, m, n};
+  return (im_share){parts, by_rows, by_rows ? smaller(m, m / parts + ROW_UNIT) : m,
+                    by_rows ? n : smaller(n, n / parts + COLUMN_UNIT)};
+}
+
+/* Where a part of `length` rows or columns begins: the nearest whole panel. */
+static int64_t part_start(int64_t length, int part, int parts, int64_t unit) {
+  return part == parts ? length : (length * part / parts + unit / 2) / unit * unit;
 }
 
 static size_t part_scratch(im_share share, int64_t k) {
@@ -270,10 +278,11 @@ static void multiply_part(void* context, int part) {
   im_crew* crew = context;
   const im_product* p = crew->product;
   im_share share = crew->share;
-  int64_t row = share.rows < p->m ? part * share.rows : 0;
-  int64_t column = share.columns < p->n ? part * share.columns : 0;
-  im_part here = {row, smaller(share.rows, p->m - row), column,
-                  smaller(share.columns, p->n - column)};
+  int64_t length = share.by_rows ? p->m : p->n, unit = share.by_rows ? ROW_UNIT : COLUMN_UNIT;
+  int64_t start = part_start(length, part, share.parts, unit);
+  int64_t count = part_start(length, part + 1, share.parts, unit) - start;
+  im_part here =
+      share.by_rows ? (im_part){start, count, 0, p->n} : (im_part){0, p->m, start, count};
   im_status status =
       multiply(p, here, crew->scratch + (size_t)part * crew->size, part == 0 ? crew->plan : NULL);
   if (part == 0) crew->status = status;
