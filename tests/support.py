@@ -12,7 +12,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import reference
-from intmlp import QFormat, _backend
+from intmlp import QFormat, _backend, cli
 
 # A pure Python wheel is tested with INTMLP_BACKEND=python; everywhere else the core must be there.
 PURE = os.environ.get("INTMLP_BACKEND") == "python"
@@ -168,3 +168,13 @@ def run_python(variable, script, **environment):
         capture_output=True,
         text=True,
     )
+
+
+def run_command(capsys, *arguments):
+    """Run a command of the command line; return its exit status, its output and its errors."""
+    try:
+        status = cli.main(arguments)
+    except SystemExit as exit_:  # argparse
+        status = exit_.code
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err

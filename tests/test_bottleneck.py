@@ -408,7 +408,7 @@ def test_backends_change_no_byte(undisturbed, tmp_path):
 @pytest.mark.usefixtures("restored")
 def test_the_fallback_trains_in_processes(monkeypatch):
     """A process, which starts with the default backend, trains on that of its parent."""
-    module, kinds = sys.modules["intmlp.study.run"], {}
+    module, kinds = sys.modules["intmlp.study.side_by_side"], {}
 
     def parallel(n_jobs, backend, **named):
         kinds[_backend.active_name()] = backend
@@ -418,8 +418,7 @@ def test_the_fallback_trains_in_processes(monkeypatch):
     for _ in each_backend():
         run(TASK, SAMPLES, Grid(["fixed"], [4], [1], [0]))
     assert kinds == {name: "loky" if name == "python" else "threading" for name in BACKENDS}
-    module._train_on("python", TASK, SAMPLES, Cell("fixed", 4, 1, 0), False)
-    assert _backend.active_name() == "python"
+    assert module._call("python", _backend.active_name, ()) == "python"
 
 
 def test_equal_seeds_start_equal():

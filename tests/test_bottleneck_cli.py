@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from dask_processes import Cluster
-from intmlp import cli, study
+from intmlp import study
 from intmlp.nn import leaky_relu, linear, normal, uniform
 from intmlp.study import Grid, Task, cluster
 from small_study import SAMPLES, TASK
-from support import run_python
+from support import run_command, run_python
 
 FILES = ["answer.json", "cells.csv", "cells.sqlite", "curves.png", "heat_maps.png"]
 FILES += ["report.html", "surfaces.png"]
@@ -24,13 +24,8 @@ SOME = ["fixed", "float-forward", "float-backward", "float-update", "float"]
 
 
 def run(capsys, *arguments):
-    """Run a command; return its exit status, its output and its errors."""
-    try:
-        status = cli.main(["bottleneck", *map(str, arguments)])
-    except SystemExit as exit_:  # argparse
-        status = exit_.code
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
+    """Run the command; return its exit status, its output and its errors."""
+    return run_command(capsys, "bottleneck", *map(str, arguments))
 
 
 def fails(capsys, *arguments):

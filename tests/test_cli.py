@@ -8,27 +8,17 @@ import numpy as np
 import pytest
 
 import intmlp
-from intmlp import cli
 from intmlp.io import datasets
 from intmlp.study import mnist2017, plots
 from mnist import FILES, openml, stand_in, write_idx
+from support import run_command
 
 OUT = ["grid.csv", "heat_map.png", "surface.png"]
 
 
-def run(capsys, *arguments):
-    """Run a command; return its exit status, its output and its errors."""
-    try:
-        status = cli.main(arguments)
-    except SystemExit as exit_:  # argparse
-        status = exit_.code
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
-
 def fails(capsys, *arguments):
     """Run a command that must fail with status 2, and return its one line."""
-    status, out, err = run(capsys, *arguments)
+    status, out, err = run_command(capsys, *arguments)
     assert status == 2
     assert out == ""
     assert err.endswith("\n")
@@ -54,7 +44,7 @@ def quick(monkeypatch):
 
 def test_default_folder(capsys, tmp_path, monkeypatch, quick):
     monkeypatch.chdir(tmp_path)
-    status, out, err = run(capsys, "reproduce", "mnist-2017")
+    status, out, err = run_command(capsys, "reproduce", "mnist-2017")
     assert status == 0
     assert out.splitlines()[-1] == "240/240 cells equal the published grid"
     assert "100%" in err
@@ -68,7 +58,7 @@ def test_mnist_files(capsys, tmp_path, quick, suffix):
     stream = datasets.load_stream()
     write_idx(tmp_path, stand_in(stream), 60_000, suffix)
     arguments = ("--mnist", str(tmp_path), "--out", str(tmp_path / "out"))
-    assert run(capsys, "reproduce", "mnist-2017", *arguments)[0] == 0
+    assert run_command(capsys, "reproduce", "mnist-2017", *arguments)[0] == 0
     [samples] = quick
     assert samples.images.tobytes() == stream.images.tobytes()
     assert samples.labels.tobytes() == stream.labels.tobytes()
@@ -83,7 +73,7 @@ def test_openml(capsys, tmp_path, monkeypatch, quick):
     by_label = np.array([1, 3, 0, 2, 4, 6, 7, 5])
     order = by_label[np.random.RandomState(0xDEADBEEC).permutation(8)]
     with openml(monkeypatch, tmp_path, eight):
-        status, _, _ = run(
+        status, _, _ = run_command(
             capsys, "reproduce", "mnist-2017", "--openml", "--out", str(tmp_path / "out")
         )
     assert status == 0
@@ -95,7 +85,7 @@ def test_openml(capsys, tmp_path, monkeypatch, quick):
 def test_cells_that_differ(capsys, tmp_path, monkeypatch):
     grid = {**mnist2017.published(), (5, 8): 0.25, (19, 23): 0.7390282166049515 + 1e-11}
     monkeypatch.setattr(mnist2017, "run", lambda samples, jobs: reversed(grid.items()))
-    status, out, _ = run(capsys, "reproduce", "mnist-2017", "--out", str(tmp_path))
+    status, out, _ = run_command(capsys, "reproduce", "mnist-2017", "--out", str(tmp_path))
     assert status == 1
     assert out.splitlines()[1:] == [
         "lr_shift 5, fraction 8: 0.25, published 0.11914408724132156",
@@ -152,7 +142,7 @@ def test_full_disk(capsys, tmp_path, monkeypatch, quick):
             raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(plots, "save", save)
-    status, out, err = run(capsys, "reproduce", "mnist-2017", "--out", str(tmp_path))
+    status, out, err = run_command(capsys, "reproduce", "mnist-2017", "--out", str(tmp_path))
     assert (status, out) == (2, "")
     assert err.splitlines()[-1].startswith("intmlp: argument --out: [Errno 28] No space left")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.csv", "surface.png"]
@@ -165,7 +155,9 @@ def test_interrupt(capsys, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(mnist2017, "run", interrupted)
-    status, out, err = run(capsys, "reproduce", "mnist-2017", "--out", str(tmp_path / "out"))
+    status, out, err = run_command(
+        capsys, "reproduce", "mnist-2017", "--out", str(tmp_path / "out")
+    )
     assert (status, out) == (130, "")
     assert err.splitlines()[-1] == "intmlp: interrupted"
     assert "Traceback" not in err
@@ -180,8 +172,8 @@ def test_jobs(capsys, tmp_path, monkeypatch):
         return iter(mnist2017.published().items())
 
     monkeypatch.setattr(mnist2017, "run", train)
-    run(capsys, "reproduce", "mnist-2017", "--out", str(tmp_path))
-    run(capsys, "reproduce", "mnist-2017", "--out", str(tmp_path), "--jobs", "3")
+    run_command(capsys, "reproduce", "mnist-2017", "--out", str(tmp_path))
+    run_command(capsys, "reproduce", "mnist-2017", "--out", str(tmp_path), "--jobs", "3")
     assert seen == [-1, 3]
 
 
@@ -189,7 +181,7 @@ def test_jobs(capsys, tmp_path, monkeypatch):
 
 
 def test_gradcheck(capsys, backend):
-    status, out, err = run(capsys, "gradcheck")
+    status, out, err = run_command(capsys, "gradcheck")
     assert (status, err) == (0, "")
     assert out.splitlines() == [
         "Gradient against autograd, layers 3-7-7-5, seed 0",
@@ -200,7 +192,7 @@ def test_gradcheck(capsys, backend):
 
 def test_gradcheck_options(capsys):
     arguments = "gradcheck --sizes 4 6 2 --bits 16 --frac 6 --seed 3 --max-error 100"
-    status, out, err = run(capsys, *arguments.split())
+    status, out, err = run_command(capsys, *arguments.split())
     assert (status, err) == (0, "")
     error = intmlp.gradcheck.gradient_error((4, 6, 2), intmlp.QFormat(16, 6), 3)
     assert out.splitlines()[0] == "Gradient against autograd, layers 4-6-2, seed 3"
@@ -208,7 +200,7 @@ def test_gradcheck_options(capsys):
 
 
 def test_gradcheck_above_the_limit(capsys):
-    status, out, err = run(capsys, "gradcheck", "--max-error", "0.1")
+    status, out, err = run_command(capsys, "gradcheck", "--max-error", "0.1")
     assert status == 1
     assert out.count("Percentage difference") == 2
     assert err == "intmlp: (24, 12) is above --max-error 0.1%\n"
@@ -216,13 +208,13 @@ def test_gradcheck_above_the_limit(capsys):
 
 def test_gradcheck_of_nothing_finite(capsys, monkeypatch):
     monkeypatch.setattr("intmlp.gradcheck.gradient_error", lambda *_: float("nan"))
-    status, _, err = run(capsys, "gradcheck")
+    status, _, err = run_command(capsys, "gradcheck")
     assert status == 1
     assert err.splitlines()[0] == "intmlp: float64 is above --max-error 1%"
 
 
 def test_gradcheck_seeds(capsys):
-    status, out, err = run(capsys, "gradcheck", "--seeds", "20", "--seed", "5")
+    status, out, err = run_command(capsys, "gradcheck", "--seeds", "20", "--seed", "5")
     assert (status, err) == (0, "")
     errors = [
         intmlp.gradcheck.gradient_error(fmt=intmlp.QFormat(24, 12), seed=seed)
@@ -267,21 +259,21 @@ def test_bad_arguments(capsys, arguments, message):
 
 
 def test_debug_shows_the_traceback(capsys):
-    status, _, err = run(capsys, "gradcheck", "--sizes", "3", "--debug")
+    status, _, err = run_command(capsys, "gradcheck", "--sizes", "3", "--debug")
     assert status == 2
     assert err.startswith("Traceback")
     assert err.endswith("intmlp: sizes must have at least 2 entries, got 1\n")
 
 
 def test_info(capsys, backend):
-    status, out, err = run(capsys, "info")
+    status, out, err = run_command(capsys, "info")
     assert (status, err) == (0, "")
     assert out.splitlines() == [f"{k}: {v}" for k, v in intmlp.show_config().items()]
     assert f"backend: {backend}\n" in out
 
 
 def test_version(capsys):
-    assert run(capsys, "--version") == (0, f"intmlp {intmlp.__version__}\n", "")
+    assert run_command(capsys, "--version") == (0, f"intmlp {intmlp.__version__}\n", "")
 
 
 EXTRAS = ("sklearn", "matplotlib", "joblib", "rich", "autograd")

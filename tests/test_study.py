@@ -9,7 +9,7 @@ from scipy.signal import savgol_filter
 
 from intmlp import _backend, cli
 from intmlp.io import datasets
-from intmlp.study import mnist2017
+from intmlp.study import mnist2017, side_by_side
 from mnist import oracle_cell, real_folder, stand_in
 from support import each_backend
 
@@ -171,7 +171,8 @@ def test_the_fallback_trains_in_processes(stream, monkeypatch):
     before = _backend.active_name()
     try:
         here = dict(mnist2017.run(samples, 2))
-        cell = mnist2017._cell("python", *mnist2017.raw(samples, 19), 19, 10)
+        arguments = (*mnist2017.raw(samples, 19), 19, 10)
+        cell = side_by_side._call("python", mnist2017._cell, arguments)
         assert _backend.active_name() == "python"
         assert cell == ((10, 19), here[10, 19])
         assert dict(mnist2017.run(samples, 2)) == here

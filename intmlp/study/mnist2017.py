@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from .. import _backend
 from .._check import integer
 from .._threads import one_thread
 from ..io.datasets import DIGITS, PIXELS, Dataset
 from ..io.files import atomic
 from ..nn import MLP, normal, relu
 from ..qformat import QFormat
+from .side_by_side import side_by_side
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -201,20 +200,8 @@ def run(samples: Dataset, jobs: int = -1) -> Iterator[tuple[tuple[int, int], flo
     Yields
     ------
     (lr_shift, fraction), accuracy
-
-    Notes
-    -----
-    The compiled core trains without the interpreter's lock, so that threads serve it; the
-    Python fallback needs processes.
     """
-    name = _backend.active_name()
-    parallel = Parallel(
-        n_jobs=jobs,
-        backend="loky" if name == "python" else "threading",
-        return_as="generator_unordered",
-        batch_size=1,
-    )
-    yield from parallel(_cells(samples, name))
+    yield from side_by_side(_cell, _cells(samples), jobs)
 
 
 def published() -> Grid:
@@ -325,22 +312,17 @@ def _last_filtered(right: NDArray[np.int32]) -> float:
     return int(counts.sum()) * FILTER_CENTRE + int(counts @ places**2) * FILTER_CURVE
 
 
-def _cells(samples: Dataset, backend: str) -> Iterator[object]:
-    """Yield the 240 tasks; the cells of one fraction width share their inputs."""
+def _cells(samples: Dataset) -> Iterator[tuple[Any, ...]]:
+    """Yield the arguments of the 240 calls; the cells of one fraction width share their inputs."""
     for fraction in FRACTIONS:
         x, y = raw(samples, fraction)
         for lr_shift in LR_SHIFTS:
-            yield delayed(_cell)(backend, x, y, fraction, lr_shift)
+            yield x, y, fraction, lr_shift
 
 
 def _cell(
-    backend: str, x: NDArray[np.int32], y: NDArray[np.int32], fraction: int, lr_shift: int
+    x: NDArray[np.int32], y: NDArray[np.int32], fraction: int, lr_shift: int
 ) -> tuple[tuple[int, int], float]:
-    """Train one cell on `backend`, which a process of its own has yet to choose.
-
-    Cells run side by side, so that each takes one thread.
-    """
-    if _backend.active_name() != backend:
-        _backend.use(backend)
+    """Train one cell, and return it with its accuracy. Cells run side by side: one thread each."""
     with one_thread():
         return (lr_shift, fraction), train(initial_network(fraction), x, y, lr_shift)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from joblib import Parallel, delayed
-
-from .. import _backend
 from .grid import Cell, Grid
 from .result import Result
+from .side_by_side import side_by_side
 from .store import Store
 from .task import Outcome, Task
 from .training import train_cell
@@ -94,12 +91,12 @@ def run(
         if progress is not None:
             progress(len(done), len(grid))
         if dask is None:
-            ended = stack.enter_context(_training(task, samples, left, jobs, why))
+            ended = side_by_side(_train, ((task, samples, cell, why) for cell in left), jobs)
         else:
             from .cluster import run_on_cluster
 
-            ended = stack.enter_context(closing(run_on_cluster(dask, task, samples, left, why)))
-        for cell, outcome in ended:
+            ended = run_on_cluster(dask, task, samples, left, why)
+        for cell, outcome in stack.enter_context(closing(ended)):
             done[cell] = outcome
             if kept is not None:
                 kept.save(cell, outcome)
@@ -108,35 +105,6 @@ def run(
     return Result(task, samples, grid, {cell: done[cell] for cell in grid})
 
 
-@contextmanager
-def _training(
-    task: Task, samples: Samples, cells: Sequence[Cell], jobs: int, why: bool
-) -> Iterator[Iterable[tuple[Cell, Outcome]]]:
-    """Train cells side by side on this machine, and yield them as they end.
-
-    The compiled core trains without the interpreter's lock, so that threads serve it; the Python
-    fallback needs processes.
-    """
-    backend = _backend.active_name()
-    parallel = Parallel(
-        n_jobs=jobs,
-        backend="loky" if backend == "python" else "threading",
-        return_as="generator_unordered",
-        batch_size=1,
-    )
-    results = parallel(delayed(_train_on)(backend, task, samples, cell, why) for cell in cells)
-    try:
-        yield results
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # joblib's, that cells which end now are not used
-            results.close()
-
-
-def _train_on(
-    backend: str, task: Task, samples: Samples, cell: Cell, why: bool
-) -> tuple[Cell, Outcome]:
-    """Train one cell on a backend, which a process of its own has yet to choose."""
-    if _backend.active_name() != backend:
-        _backend.use(backend)
+def _train(task: Task, samples: Samples, cell: Cell, why: bool) -> tuple[Cell, Outcome]:
+    """Train one cell, and return it with what that gave."""
     return cell, train_cell(task, samples, cell, why)
