@@ -171,16 +171,16 @@ typedef struct {
   int64_t n;
   size_t size;
   void *before, *now, *want;
-} im_tensor;
+} parameter;
 
-static im_tensor tensor(bool exists, int64_t n, size_t size) {
-  if (!exists) return (im_tensor){0};
-  return (im_tensor){n, size, array(n, size), keep(n, size), NULL};
+static parameter tensor(bool exists, int64_t n, size_t size) {
+  if (!exists) return (parameter){0};
+  return (parameter){n, size, array(n, size), keep(n, size), NULL};
 }
 
 static void training(void) {
   im_layer layers[DEPTH] = {0};
-  im_tensor tensors[DEPTH][TENSORS];
+  parameter tensors[DEPTH][TENSORS];
   im_net net = {.layers = layers};
   net.input = format();
   net.depth = (int)integer();
