@@ -132,14 +132,14 @@ def seen_by_cells(monkeypatch):
 
 def test_a_cell_of_the_study_takes_one_thread(backend, monkeypatch):
     seen_by_cells(monkeypatch)
-    assert mnist2017._cell(backend, None, None, 8, 5) == ((5, 8), (1, 3))
+    assert mnist2017._cell(None, None, 8, 5) == ((5, 8), (1, 3))
     assert intmlp.get_num_threads() == 3
 
 
 def test_the_limit_ends_with_an_error(backend, monkeypatch):
     intmlp.set_num_threads(3)
     with pytest.raises(ValueError, match="x must have shape"):
-        mnist2017._cell(backend, None, None, 8, 5)
+        mnist2017._cell(None, None, 8, 5)
     assert intmlp.get_num_threads() == 3
 
 
