@@ -99,6 +99,16 @@ static inline int64_t im_update_i64(int64_t w, int64_t s, int k, im_format fmt) 
   return im_enter(w + im_round_shift(-s, k, fmt.rounding), fmt.bits, fmt.overflow);
 }
 
+/* CALL(rounding), a constant, for an inlined loop to be compiled once for each of them. */
+#define IM_FOR_EACH_ROUNDING(rounding, CALL)          \
+  switch (rounding) {                                 \
+    case IM_FLOOR: CALL(IM_FLOOR); break;             \
+    case IM_TOWARD_ZERO: CALL(IM_TOWARD_ZERO); break; \
+    case IM_HALF_UP: CALL(IM_HALF_UP); break;         \
+    case IM_HALF_AWAY: CALL(IM_HALF_AWAY); break;     \
+    case IM_HALF_EVEN: CALL(IM_HALF_EVEN); break;     \
+  }
+
 /* CALL(fmt) with fmt's rounding and overflow as constants, for an inlined loop to be compiled
  * once for each of them. */
 #define IM_FOR_EACH_RULE(fmt, CALL)           \
@@ -116,6 +126,10 @@ static inline int64_t im_update_i64(int64_t w, int64_t s, int k, im_format fmt) 
     else                                                                  \
       CALL(((im_format){(fmt).bits, (fmt).frac, ROUNDING, IM_WRAP}));     \
     break;
+
+/* The step of a weight by one sample: its gradient is a sum of one product, and 0.0 + that has not
+ * the sign of a negative zero. */
+static inline double im_step_of(double d, double x, double rate) { return (0.0 + d * x) * -rate; }
 
 /* 2**e, e -1022 .. 1023: the exponent field of a float64 with an empty fraction. */
 static inline double im_power_of_two(int e) {

@@ -57,9 +57,14 @@ static inline bool im_needs_raw(const im_net* net) {
 static inline bool im_needs_float(const im_net* net) {
   return net->forward_float || net->backward_float;
 }
-static inline bool im_may_diverge(const im_net* net) {
+static inline bool im_has_float_part(const im_net* net) {
   return im_needs_float(net) || net->update_float;
 }
+/* Whether weights change by integers: from a fixed backward pass by a fixed update. */
+static inline bool im_steps_are_fixed(const im_net* net) {
+  return !net->backward_float && !net->update_float;
+}
+static inline bool im_has_bias(const im_layer* layer) { return layer->b || layer->master_b; }
 static inline im_format im_activation_format(const im_net* net, int l) {
   return l == 0 ? net->input : net->layers[l - 1].activation;
 }

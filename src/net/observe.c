@@ -126,16 +126,14 @@ static im_status observe_steps(im_work* work, int l, int64_t n, int lr_shift, in
   const im_layer* layer = &net->layers[l - 1];
   im_tensors* here = &work->layers[l];
   int64_t weights = layer->n_out * layer->n_in;
-  bool has_bias = layer->b || layer->master_b;
   im_count_of(work, l, IM_W)->entries += (uint64_t)weights;
-  if (has_bias) im_count_of(work, l, IM_B)->entries += (uint64_t)layer->n_out;
-  if (!net->backward_float && !net->update_float)
-    return observe_fixed_steps(work, l, n, lr_shift, average_shift);
+  if (im_has_bias(layer)) im_count_of(work, l, IM_B)->entries += (uint64_t)layer->n_out;
+  if (im_steps_are_fixed(net)) return observe_fixed_steps(work, l, n, lr_shift, average_shift);
   im_status status = im_float_gradient(work, l, n, average_shift);
   if (status == IM_OK)
     status = observe_float_step(work, here->gW, layer->master_W, layer->W, weights, lr_shift,
                                 layer->weight, im_count_of(work, l, IM_W));
-  if (status == IM_OK && has_bias)
+  if (status == IM_OK && im_has_bias(layer))
     status = observe_float_step(work, here->gb, layer->master_b, layer->b, layer->n_out, lr_shift,
                                 layer->weight, im_count_of(work, l, IM_B));
   return status;
@@ -145,13 +143,14 @@ static size_t size_of_counts(const im_net* net) {
   return (size_t)net->depth * IM_TENSORS * sizeof(im_count);
 }
 
+/* All else cannot diverge. */
 void im_observe_begin(im_work* work) {
-  if (im_may_diverge(work->net))
+  if (im_has_float_part(work->net))
     memcpy(work->counts_before, work->observed->counts, size_of_counts(work->net));
 }
 
 void im_observe_undo(const im_work* work) {
-  if (im_may_diverge(work->net))
+  if (im_has_float_part(work->net))
     memcpy(work->observed->counts, work->counts_before, size_of_counts(work->net));
 }
 

@@ -117,7 +117,7 @@ static void observe_real_elements(im_work* work, int l, const im_reals* reals, d
   double* step = (double*)here->sums;
   for (int64_t i = 0; i < reals->count; i++) {
     for (int64_t j = 0; j < layer->n_out; j++)
-      step[j] = -((0.0 + here->D[j] * reals->value[i]) * rate);
+      step[j] = im_step_of(here->D[j], reals->value[i], rate);
     loops->count_real_sizes(step, layer->n_out, lr_shift, count);
     if (!here->M)
       loops->count_real_steps(here->W + reals->at[i] * here->width, step, layer->n_out,
@@ -135,7 +135,7 @@ static void observe_real_steps(im_work* work, int l, double rate, int lr_shift) 
   im_count* count = im_count_of(work, l, IM_W);
   if (im_has_bias(layer)) {
     double* step = (double*)here->sums;
-    for (int64_t j = 0; j < layer->n_out; j++) step[j] = -((0.0 + here->D[j]) * rate);
+    for (int64_t j = 0; j < layer->n_out; j++) step[j] = im_step_of(here->D[j], 1.0, rate);
     loops->count_real_sizes(step, layer->n_out, lr_shift, im_count_of(work, l, IM_B));
     if (!here->M)
       loops->count_real_steps(here->W + layer->n_in * here->width, step, layer->n_out, fmt,

@@ -181,7 +181,7 @@ static void count_products(const im_inputs* inputs, int64_t n_in, const int32_t*
   }
 #define COUNT(ROUNDING) \
   count_grid(room, n, steps, deltas, k, ROUNDING, &vanished, &minus_ones, count)
-  FOR_EACH_ROUNDING(rounding, COUNT)
+  IM_FOR_EACH_ROUNDING(rounding, COUNT)
 #undef COUNT
   uint64_t zeros = (uint64_t)((n - inputs_left) * deltas);
   count->lost_steps += vanished - zeros;
@@ -204,28 +204,27 @@ IM_INLINE void count_moved_rows(const im_inputs* inputs, const int32_t* d, const
       outside += magnitude >> (bits - 1) != 0;
     }
   }
-  count_width(count, width_of(all), 64);
-  count->overflows += outside;
+  count_all(count, all, outside);
 }
 
 static void count_moved(const im_inputs* inputs, const int32_t* d, const int32_t* w, int64_t width,
                         int k, im_format fmt, im_count* count){
 #define COUNT(ROUNDING) count_moved_rows(inputs, d, w, width, k, fmt.bits, ROUNDING, count)
-    FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+    IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
 #undef COUNT
 }
 
 /* Float steps ------------------------------------------------------------------------------------
  */
 
-/* The steps -((0.0 + d * x) * rate) of n inputs, d not zero: zeros and magnitudes, scaled by `up`;
+/* The steps of n inputs, d not zero: zeros and magnitudes, scaled by `up`;
  * and, where they are rounded, how. */
 IM_INLINE void count_real_column(const double* x, int64_t n, double d, double rate, double up,
                                  bool rounds, double scale, im_rounding rounding, im_count* count) {
   uint64_t zeros = 0, low = 0, high = 0;
   uint64_t lost = 0, artefacts = 0, errors_low = 0, errors_high = 0;
   for (int64_t i = 0; i < n; i++) {
-    double step = -((0.0 + d * x[i]) * rate), scaled = fabs(step * up);
+    double step = im_step_of(d, x[i], rate), scaled = fabs(step * up);
     uint64_t sized = (uint64_t)(int64_t)(scaled < 0x1p62 ? scaled : 0x1p62);
     zeros += step == 0;
     low += sized & UINT32_MAX;
@@ -257,7 +256,7 @@ static void count_real_products(const im_reals* reals, int64_t n_in, const doubl
 #define COUNT(ROUNDING) \
   count_real_column(reals->value, reals->count, d[j], rate, up, true, scale, ROUNDING, count)
     if (rounds) {
-      FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+      IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
     } else {
       count_real_column(reals->value, reals->count, d[j], rate, up, false, scale, IM_FLOOR, count);
     }
@@ -276,19 +275,18 @@ IM_INLINE void count_real_moved_rows(const im_reals* reals, const double* d, dou
     double x = reals->value[i];
     const int32_t* row = w + reals->at[i] * width;
     for (int64_t j = 0; j < width; j++) {
-      double step = -((0.0 + d[j] * x) * rate);
+      double step = im_step_of(d[j], x, rate);
       uint64_t magnitude = magnitude_of(row[j] + im_round_small(step, scale, rounding));
       all |= magnitude;
       outside += magnitude >> (fmt.bits - 1) != 0;
     }
   }
-  count_width(count, width_of(all), 64);
-  count->overflows += outside;
+  count_all(count, all, outside);
 }
 
 static void count_real_moved(const im_reals* reals, const double* d, double rate, const int32_t* w,
                              int64_t width, im_format fmt, im_count* count) {
 #define COUNT(ROUNDING) count_real_moved_rows(reals, d, rate, w, width, fmt, ROUNDING, count)
-  FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+  IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
 #undef COUNT
 }

@@ -8,16 +8,6 @@
 /* Of a rounding error below the last place, and of the magnitude of a float step. */
 enum { ERROR_BITS = 62, STEP_BITS = 40 };
 
-/* CALL(rounding), a constant, for an inlined loop to be compiled once for each of them. */
-#define FOR_EACH_ROUNDING(rounding, CALL)             \
-  switch (rounding) {                                 \
-    case IM_FLOOR: CALL(IM_FLOOR); break;             \
-    case IM_TOWARD_ZERO: CALL(IM_TOWARD_ZERO); break; \
-    case IM_HALF_UP: CALL(IM_HALF_UP); break;         \
-    case IM_HALF_AWAY: CALL(IM_HALF_AWAY); break;     \
-    case IM_HALF_EVEN: CALL(IM_HALF_EVEN); break;     \
-  }
-
 static uint64_t magnitude_of(int64_t v) { return (uint64_t)(v ^ (v >> 63)); }
 
 static int width_of(uint64_t magnitude) { return 1 + im_bit_length(magnitude); }
@@ -43,6 +33,12 @@ static void count_width(im_count* count, int width, int bits) {
   if ((uint64_t)width > count->widest_bits) count->widest_bits = (uint64_t)width;
 }
 
+/* Values whose magnitudes join to `all`, bit by bit; `outside` of them are outside their format. */
+static void count_all(im_count* count, uint64_t all, uint64_t outside) {
+  count_width(count, width_of(all), 64);
+  count->overflows += outside;
+}
+
 /* Values that enter a format ------------------------------------------------------------------- */
 
 /* s * 2**-k, rounded. Scaled up, a value is as many bits wider, but 0 is not. */
@@ -62,14 +58,13 @@ IM_INLINE void count_rounded(const int64_t* s, int64_t n, int k, int bits, im_ro
     all |= magnitude;
     outside += magnitude >> (bits - 1) != 0;
   }
-  count_width(count, width_of(all), 64);
-  count->overflows += outside;
+  count_all(count, all, outside);
 }
 
 static void count_values(const int64_t* s, int64_t n, int k, im_format fmt, im_count* count) {
   if (k >= 1 && k <= 63) {
 #define COUNT(ROUNDING) count_rounded(s, n, k, fmt.bits, ROUNDING, count)
-    FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+    IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
 #undef COUNT
     return;
   }
@@ -125,8 +120,7 @@ IM_INLINE void count_small_reals(const double* v, int64_t n, double scale, int b
     all |= magnitude;
     outside += magnitude >> (bits - 1) != 0;
   }
-  count_width(count, width_of(all), 64);
-  count->overflows += outside;
+  count_all(count, all, outside);
 }
 
 /* Finite floats that are quantized. */
@@ -136,7 +130,7 @@ static void count_reals(const double* v, int64_t n, im_format fmt, im_count* cou
     int64_t here = smaller(n - at, BLOCK);
     if (all_small(v, here, scale)) {
 #define COUNT(ROUNDING) count_small_reals(v, here, scale, fmt.bits, ROUNDING, count)
-      FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+      IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
 #undef COUNT
       continue;
     }
@@ -164,8 +158,7 @@ static void count_loss_gradient(const im_layer* layer, const void* z, const void
       all |= magnitude;
       outside += magnitude >> (layer->delta.bits - 1) != 0;
     }
-    count_width(count, width_of(all), 64);
-    count->overflows += outside;
+    count_all(count, all, outside);
     return;
   }
   for (int64_t i = 0; i < n; i++) {
@@ -257,8 +250,7 @@ IM_INLINE void count_narrow_steps(const int64_t* w, const int64_t* sums, int64_t
   count->exact_zeros += zeros;
   count->lost_steps += lost;
   count->artefact_steps += artefacts;
-  count->overflows += outside;
-  count_width(count, width_of(all), 64);
+  count_all(count, all, outside);
   add_to(count->step_sum, joined(sizes_high, sizes_low, 0));
   im_wide errors = joined(errors_high, errors_low, 0);
   if (k <= ERROR_BITS) add_to(count->error_sum, im_wide_shl(errors, ERROR_BITS - k));
@@ -271,7 +263,7 @@ static void count_steps(const void* w, im_elem elem, int64_t at, const int64_t* 
   load_block(w, elem, at, n, weights);
   if (im_update_is_narrow(k, fmt.bits) && k <= ERROR_BITS && magnitudes(sums, n) < INT64_MAX) {
 #define COUNT(ROUNDING) count_narrow_steps(weights, sums, n, k, fmt.bits, ROUNDING, count)
-    FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+    IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
 #undef COUNT
     return;
   }
@@ -349,8 +341,7 @@ IM_INLINE void count_small_steps(const int64_t* w, const double* step, int64_t n
   }
   count->lost_steps += lost;
   count->artefact_steps += artefacts;
-  count->overflows += outside;
-  count_width(count, width_of(all), 64);
+  count_all(count, all, outside);
   add_to(count->error_sum, joined(errors_high, errors_low, 0));
 }
 
@@ -363,7 +354,7 @@ static void count_real_steps(const void* w, const double* step, int64_t n, im_fo
     load_block(w, im_elem_of(fmt), at, here, weights);
     if (fmt.bits <= 62 && all_small(step, here, im_small_scale(fmt))) {
 #define COUNT(ROUNDING) count_small_steps(weights, step, here, fmt, ROUNDING, count)
-      FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+      IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
 #undef COUNT
       continue;
     }

@@ -30,15 +30,6 @@ typedef struct {
   const double* real;
 } im_row;
 
-static inline bool im_has_bias(const im_layer* layer) { return layer->b || layer->master_b; }
-
-static inline bool im_has_float_part(const im_net* net) { return im_may_diverge(net); }
-
-/* Whether weights change by integers: from a fixed backward pass by a fixed update. */
-static inline bool im_steps_are_fixed(const im_net* net) {
-  return !net->backward_float && !net->update_float;
-}
-
 /* Whether a part reads the raw weights of layer l in each step; forward_float and update_float
  * read a master instead, and nothing is sent below the first layer. */
 static inline bool im_reads_raw_weights(const im_net* net, int l) {

@@ -166,7 +166,7 @@ static void step_elements(im_work* work, int l, double rate, double* master, int
   for (int64_t i = 0; i < here->reals.count; i++) {
     int64_t row = here->reals.at[i] * here->width;
     for (int64_t j = 0; j < layer->n_out; j++) {
-      step[j] = -((0.0 + here->D[j] * here->reals.value[i]) * rate);
+      step[j] = im_step_of(here->D[j], here->reals.value[i], rate);
       if (master) master[row + j] += step[j];
     }
     if (master)

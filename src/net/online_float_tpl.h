@@ -139,9 +139,8 @@ IM_INLINE double enter_real(double v, im_format rules) {
 #define ROLLED
 #endif
 
-/* Eight lanes of every input's row. A gradient of one sample is a sum of one product: 0.0 + it,
- * whose sign is not that of a negative zero. A new raw weight is at most 2**51 + 2**31 before it
- * enters. Inlined once for each kind of weights and, where there are raw ones, for each rule. */
+/* Eight lanes of every input's row. A new raw weight is at most 2**51 + 2**31 before it enters.
+ * Inlined once for each kind of weights and, where there are raw ones, for each rule. */
 IM_INLINE void step_eight(const im_reals* reals, const double* restrict d, double rate,
                           double* masters, int32_t* raws, ptrdiff_t width, bool has_master,
                           bool has_raw, im_format rules) {
@@ -156,7 +155,7 @@ IM_INLINE void step_eight(const im_reals* reals, const double* restrict d, doubl
     else
       load_eight(raws + row, r);
     ROLLED for (int j = 0; j < EIGHT; j++) {
-      double step = (0.0 + d[j] * x) * -rate;
+      double step = im_step_of(d[j], x, rate);
       w[j] = has_master ? w[j] + step : step;
       double rounded = im_round_real(w[j] * scale, rules.rounding);
       r[j] = enter_real(has_master ? rounded : r[j] + rounded, rules);

@@ -324,28 +324,20 @@ static void update_entries(const im_inputs* inputs, const int32_t* d, int32_t* w
     IM_FOR_EACH_RULE(fmt, ANYWHERE)
     return;
   }
-#define INSIDE(ROUNDING)                                            \
-  case ROUNDING:                                                    \
-    if (dots && k > 32)                                             \
-      update_inside(inputs, d, w, width, k, true, ROUNDING, dots);  \
-    else if (dots)                                                  \
-      update_inside(inputs, d, w, width, k, false, ROUNDING, dots); \
-    else if (width == 16 && k > 32)                                 \
-      update_inside(inputs, d, w, 16, k, true, ROUNDING, NULL);     \
-    else if (width == 16)                                           \
-      update_inside(inputs, d, w, 16, k, false, ROUNDING, NULL);    \
-    else if (k > 32)                                                \
-      update_inside(inputs, d, w, width, k, true, ROUNDING, NULL);  \
-    else                                                            \
-      update_inside(inputs, d, w, width, k, false, ROUNDING, NULL); \
-    break;
-  switch (fmt.rounding) {
-    INSIDE(IM_FLOOR)
-    INSIDE(IM_TOWARD_ZERO)
-    INSIDE(IM_HALF_UP)
-    INSIDE(IM_HALF_AWAY)
-    INSIDE(IM_HALF_EVEN)
-  }
+#define INSIDE(ROUNDING)                                          \
+  if (dots && k > 32)                                             \
+    update_inside(inputs, d, w, width, k, true, ROUNDING, dots);  \
+  else if (dots)                                                  \
+    update_inside(inputs, d, w, width, k, false, ROUNDING, dots); \
+  else if (width == 16 && k > 32)                                 \
+    update_inside(inputs, d, w, 16, k, true, ROUNDING, NULL);     \
+  else if (width == 16)                                           \
+    update_inside(inputs, d, w, 16, k, false, ROUNDING, NULL);    \
+  else if (k > 32)                                                \
+    update_inside(inputs, d, w, width, k, true, ROUNDING, NULL);  \
+  else                                                            \
+    update_inside(inputs, d, w, width, k, false, ROUNDING, NULL)
+  IM_FOR_EACH_ROUNDING(fmt.rounding, INSIDE)
 #undef ANYWHERE
 #undef INSIDE
 }
