@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from ._check import choice, integer
+from . import notation as notations
+from ._check import choice, instance, integer
 
 Rounding = Literal["floor", "toward_zero", "half_up", "half_away", "half_even"]
 Overflow = Literal["saturate", "wrap"]
@@ -83,3 +84,87 @@ class QFormat:
     def dtype(self) -> np.dtype:
         """Dtype of raw arrays: ``int32`` for ``bits <= 32``, else ``int64``."""
         return np.dtype(np.int32 if self.bits <= 32 else np.int64)
+
+    @classmethod
+    def parse(
+        cls,
+        text: str,
+        *,
+        convention: Literal["arm", "ti"] | None = None,
+        rounding: str | None = None,
+        overflow: str | None = None,
+    ) -> QFormat:
+        """Return the format that a text of another tool names.
+
+        Parameters
+        ----------
+        text : str
+            ``Qm.n``, ``ap_fixed<W,I,Q,O>``, ``ac_fixed<W,I,true,Q,O>``, ``numerictype(1,w,f)`` or
+            ``sfixed(high downto low)``.
+        convention : {"arm", "ti"}
+            For ``Qm.n`` alone, where it is due: whether ``m`` counts the sign bit (ARM) or does
+            not (TI).
+        rounding, overflow : str, optional
+            The rules, where the text cannot state them. ``numerictype``: in the words of fimath
+            (``Floor``, ``Zero``, ``Nearest``, ``Round``, ``Convergent``; ``Saturate``, ``Wrap``),
+            default ``Nearest`` and ``Saturate``. ``sfixed``: in those of fixed_pkg
+            (``fixed_round``, ``fixed_truncate``; ``fixed_saturate``, ``fixed_wrap``), default the
+            first of each. ``Qm.n``: in those of `QFormat`, with its defaults. The C++ types
+            state them, default ``TRN`` and ``WRAP``.
+
+        Raises
+        ------
+        ValueError
+            Where the text is none of these, is unsigned, lies outside the ranges of `QFormat`,
+            lacks its convention, or asks for a rule that has no equal here.
+
+        Notes
+        -----
+        Sources: see `intmlp.notation`.
+
+        Examples
+        --------
+        >>> from intmlp import QFormat
+        >>> QFormat.parse("ap_fixed<16,4,AP_RND_CONV,AP_SAT>")
+        QFormat(bits=16, frac=12, rounding='half_even', overflow='saturate')
+        >>> QFormat.parse("Q1.15", convention="arm").bits
+        16
+        >>> QFormat.parse("Q1.15")
+        Traceback (most recent call last):
+            ...
+        ValueError: text 'Q1.15' needs convention='arm' (16 bits, 15 of them fraction) or \
+convention='ti' (17 bits, 15 of them fraction)
+        >>> QFormat.parse("numerictype(1,16,12)", rounding="Round").rounding
+        'half_away'
+        """
+        instance("text", text, str)
+        fields = notations.read(text, convention, rounding, overflow)
+        try:
+            return cls(*fields)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise ValueError(f"text {text!r}: {error}") from None
+
+    def to_text(self, notation: str) -> str:
+        """Return how another tool writes this format; `parse` reads it.
+
+        Parameters
+        ----------
+        notation : {"arm", "ti", "ap_fixed", "ac_fixed", "numerictype", "sfixed"}
+            ``arm`` and ``ti`` are both conventions of ``Qm.n``. These two, ``numerictype`` and
+            ``sfixed`` name the widths alone: the rules are stated elsewhere in their languages.
+
+        Raises
+        ------
+        ValueError
+            Where the language has no such rule or no such widths: ``stochastic`` rounding has no
+            notation, fixed_pkg of VHDL has ``half_even`` and ``floor``, ``Qm.n`` has no negative
+            ``m``.
+
+        Examples
+        --------
+        >>> from intmlp import QFormat
+        >>> fmt = QFormat(16, 12, "half_up")
+        >>> fmt.to_text("ap_fixed"), fmt.to_text("arm"), fmt.to_text("ti")
+        ('ap_fixed<16,4,AP_RND,AP_SAT>', 'Q4.12', 'Q3.12')
+        """
+        return notations.write(self.bits, self.frac, self.rounding, self.overflow, notation)
