@@ -22,7 +22,7 @@ MODULES = sorted(
 def test_page(page, backend):
     result = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert result.failed == 0
-    if page.name in ("README.md", "numerics.md"):
+    if page.name in ("README.md", "numerics.md", "model_files.md"):
         assert result.attempted > 0
 
 

@@ -1,1 +1,1 @@
-"""Reading data sets and writing files."""
+"""Reading data sets, reading and writing files."""

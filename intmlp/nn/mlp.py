@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from .network import (
     Update,
     describe,
     relu,
+    tensors,
 )
 from .observation import Observation, Tally
 
@@ -180,9 +182,8 @@ class MLP:
     ) -> None:
         instance("average", average, bool)
         instance("init", init, Initialisation)
-        self.network = describe(sizes, formats, input_format, activation, bias, loss, update, parts)
-        self._average = average
-        self._allocate()
+        network = describe(sizes, formats, input_format, activation, bias, loss, update, parts)
+        self._set_up(network, average)
         self._initialise(init, _random_state(seed))
         self._bind()
 
@@ -254,25 +255,33 @@ class MLP:
             for name, i, value in checked:
                 self._store(name, i, value)
 
-    def _allocate(self) -> None:
-        """Make the arrays that the parts need: raw, master, or both."""
+    def _set_up(self, network: Network, average: bool) -> None:
+        """Make what `__init__` and `load` fill: the arrays of the parts, raw, master, or both."""
+        self.network = network
+        self._average = average
 
-        def arrays(dtype_of: Callable[[QFormat], Any], bias: bool) -> list[Array]:
-            return [
-                np.zeros(
-                    (layer.n_out,) if bias else (layer.n_out, layer.n_in),
-                    dtype_of(layer.formats.weight),
-                )
-                for layer in self.network.layers
-                if self.network.bias or not bias
-            ]
+        def arrays(kind: str) -> list[Array]:
+            return [np.zeros(t.shape, t.dtype) for t in tensors(self.network) if t.kind == kind]
 
         parts = self.network.parts
         raw, master = parts.any_fixed, parts.update == "float"
-        self._weights = arrays(lambda fmt: fmt.dtype, False) if raw else None
-        self._biases = arrays(lambda fmt: fmt.dtype, True) if raw else None
-        self._master_weights = arrays(lambda fmt: np.float64, False) if master else None
-        self._master_biases = arrays(lambda fmt: np.float64, True) if master else None
+        self._weights = arrays("weight") if raw else None
+        self._biases = arrays("bias") if raw else None
+        self._master_weights = arrays("master_weight") if master else None
+        self._master_biases = arrays("master_bias") if master else None
+
+    def _arrays(self) -> dict[str, Array]:
+        """Return all arrays of `tensors`, by name."""
+        kinds = {
+            "weight": self._weights,
+            "bias": self._biases,
+            "master_weight": self._master_weights,
+            "master_bias": self._master_biases,
+        }
+        return {
+            tensor.name: cast(list[Array], kinds[tensor.kind])[tensor.layer - 1]
+            for tensor in tensors(self.network)
+        }
 
     def _initialise(self, init: Initialisation, state: np.random.RandomState) -> None:
         """Draw the initial values layer by layer, weights before biases."""
@@ -299,6 +308,80 @@ class MLP:
             master[i][...] = value
         if held is not None:
             held[i][...] = quantize(value, fmt) if value.dtype.kind == "f" else value
+
+    # Files --------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a file, from which `load` goes on to the last bit.
+
+        The file holds all that the network is: descriptor, weights, biases and what its training
+        keeps besides. It is written whole or not at all; one that exists is replaced.
+
+        Parameters
+        ----------
+        path : path-like
+            A file in an existing folder, by custom ``.safetensors``.
+
+        Raises
+        ------
+        OSError
+            Where the file cannot be written; one that exists stays as it was.
+
+        Notes
+        -----
+        The order of a shuffled training comes from the `RandomState` that its caller owns.
+        Source: docs/model_files.md.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import intmlp
+        >>> net = intmlp.MLP([2, 3, 1], intmlp.QFormat(8, 4))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "net.safetensors")
+        ...     net.save(path)
+        ...     again = intmlp.MLP.load(path)
+        >>> again.network == net.network
+        True
+        """
+        from ..io import model  # with safetensors, whose import takes a while
+
+        with self._lock:
+            model.write(path, model.State(self.network, self._average), self._arrays())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> MLP:
+        """Return the network that `save` wrote; no code of the file is run.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Raises
+        ------
+        OSError
+            Where the file cannot be read.
+        ValueError
+            Where it is damaged, does not describe a network, holds what its formats do not, or was
+            written for another `arithmetic_version`. The error names path and reason.
+
+        Notes
+        -----
+        `intmlp.io.model.read` gives the arrays of a file without a copy.
+
+        Examples
+        --------
+        See `save`.
+        """
+        from ..io import model
+
+        state, arrays = model.read(path)
+        net = cls.__new__(cls)
+        net._set_up(state.network, state.average)
+        for name, array in net._arrays().items():
+            array[...] = arrays[name]
+        net._bind()
+        return net
 
     # Computation --------------------------------------------------------------------------
 

@@ -6,9 +6,11 @@ here and in `src/net/net.h`, not an argument to every function.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
+
+import numpy as np
 
 from .._check import choice, instance, integer
 from ..qformat import QFormat
@@ -92,6 +94,13 @@ class Activation:
     half_at_zero: bool = False
     slope_shift: int = 0
 
+    def __post_init__(self) -> None:
+        instance("half_at_zero", self.half_at_zero, bool)
+        if self.half_at_zero and self.kind != "relu":
+            raise ValueError(f"half_at_zero is for relu alone, got it with {self.kind}")
+        shifts = (1, 63) if self.kind == "leaky_relu" else (0, 0)
+        object.__setattr__(self, "slope_shift", integer("slope_shift", self.slope_shift, *shifts))
+
 
 def linear() -> Activation:
     """Return the identity, ``f(z) = z``.
@@ -137,7 +146,7 @@ def leaky_relu(slope_shift: int) -> Activation:
     >>> intmlp.leaky_relu(3).slope_shift
     3
     """
-    return Activation("leaky_relu", slope_shift=integer("slope_shift", slope_shift, 1, 63))
+    return Activation("leaky_relu", slope_shift=slope_shift)
 
 
 @dataclass(frozen=True)
@@ -160,6 +169,39 @@ class Network:
     loss: Loss
     update: Update
     parts: Parts
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor that a network keeps: its name, its shape, and its format, None for float64."""
+
+    layer: int
+    kind: str
+    shape: tuple[int, ...]
+    fmt: QFormat | None
+
+    @property
+    def name(self) -> str:
+        """What it is called in a file; layers count from 1."""
+        return f"layers.{self.layer}.{self.kind}"
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of its array."""
+        return np.dtype(np.float64) if self.fmt is None else self.fmt.dtype
+
+
+def tensors(network: Network) -> Iterator[Tensor]:
+    """Yield the tensors that a network keeps and training changes, layer by layer."""
+    for number, layer in enumerate(network.layers, 1):
+        shapes: dict[str, tuple[int, ...]] = {"weight": (layer.n_out, layer.n_in)}
+        if network.bias:
+            shapes["bias"] = (layer.n_out,)
+        for kind, shape in shapes.items():
+            if network.parts.any_fixed:
+                yield Tensor(number, kind, shape, layer.formats.weight)
+            if network.parts.update == "float":
+                yield Tensor(number, f"master_{kind}", shape, None)
 
 
 def describe(
