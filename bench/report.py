@@ -22,6 +22,7 @@ TABLES = {
     "products, best": "Matrix products",
     "products, avx2": "Matrix products, AVX2 forced",
     "products, scalar": "Matrix products, portable C forced",
+    "accumulators": "Matrix products in an accumulator",
     "online training": "Online training, two cores",
     "observed training": "Observed training",
     "an epoch": "An epoch of mini-batches",

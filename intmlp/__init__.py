@@ -10,7 +10,7 @@ from ._config import show_config
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__, arithmetic_version
 from .ops import MatmulPlan, dequantize, explain_matmul, matmul, quantize, requantize
-from .qformat import QFormat
+from .qformat import Accumulator, QFormat
 
 if TYPE_CHECKING:
     from .nn import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MLP",
+    "Accumulator",
     "Activation",
     "Gradient",
     "History",

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _backend
 from ._check import finite, instance, integer, integers, shift, within
-from .qformat import QFormat
+from .qformat import Accumulator, QFormat
 
 Raw = NDArray[np.int32] | NDArray[np.int64]
 
@@ -154,6 +154,7 @@ def matmul(
     *,
     bias: ArrayLike | None = None,
     bias_frac: int | None = None,
+    accumulator: Accumulator | None = None,
     stream: None = None,
 ) -> Raw:
     """Return the exact product ``a @ b (+ bias)``, requantized once into `fmt`.
@@ -171,6 +172,8 @@ def matmul(
         Added to every row before the one rounding.
     bias_frac : int, optional
         Fraction width of `bias`, with ``0 <= frac_in - bias_frac <= 126``; required with `bias`.
+    accumulator : Accumulator, optional
+        In which the sums are added up, the bias first; by default they are exact.
     stream : None
         Reserved for the random stream of stochastic rounding, which this release refuses.
 
@@ -187,8 +190,8 @@ def matmul(
 
     Notes
     -----
-    No partial sum wraps, saturates or rounds, whatever the values and the length of the
-    sum; `explain_matmul` says which kernel serves and why it is exact. Source:
+    Without an accumulator no partial sum wraps, saturates or rounds, whatever the values and the
+    length of the sum; `explain_matmul` says which kernel serves and why it is exact. Source:
     docs/numerics.md, section 2.
 
     Examples
@@ -200,17 +203,22 @@ def matmul(
            [6]], dtype=int32)
     """
     if stream is None:
-        out = _backend.active().plain_matmul(a, b, frac_in, fmt, bias, bias_frac)
+        out = _backend.active().plain_matmul(a, b, frac_in, fmt, bias, bias_frac, accumulator)
         if out is not None:
             return out
     instance("fmt", fmt, QFormat)
     _no_stream(stream)
+    if accumulator is not None:
+        instance("accumulator", accumulator, Accumulator)
     left, right, addend, bias_shift = _operands(a, b, frac_in, bias, bias_frac)
-    return _backend.active().matmul(left, right, addend, bias_shift, shift("frac_in", frac_in), fmt)
+    frac = shift("frac_in", frac_in)
+    return _backend.active().matmul(
+        left, right, addend, bias_shift, frac, fmt, accumulator=accumulator
+    )
 
 
 class MatmulPlan(NamedTuple):
-    """How a matrix product is computed, and the proof that it is exact.
+    """How a matrix product is computed, and the proof that its sums are those asked for.
 
     Examples
     --------
@@ -222,15 +230,16 @@ class MatmulPlan(NamedTuple):
     backend: str
     """The backend that serves, as ``c:avx512``."""
     kernel: str
-    """The kernel: ``vector`` where the operands are not packed."""
+    """The kernel: ``vector`` where the operands are not packed; ``in_order`` or ``in_order_wide``
+    where each sum saturates at every step."""
     accumulator: str
-    """What sums the products within a block."""
+    """What sums the products within a block, and how that serves the accumulator asked for."""
     a_range: tuple[int, int]
     """The least and the largest value of `a`, and 0."""
     b_range: tuple[int, int]
     """The least and the largest value of `b`, and 0."""
     bound: int
-    """No sum or partial sum is larger in magnitude, bias included, by these ranges."""
+    """No exact sum or partial sum is larger in magnitude, bias included, by these ranges."""
     block: int
     """Steps of a sum after which the accumulators are moved into wider ones."""
 
@@ -243,12 +252,13 @@ def explain_matmul(
     *,
     bias: ArrayLike | None = None,
     bias_frac: int | None = None,
+    accumulator: Accumulator | None = None,
 ) -> MatmulPlan:
     """Return which kernel computes ``matmul`` of these arguments, and why it is exact.
 
     Parameters
     ----------
-    a, b, frac_in, fmt, bias, bias_frac
+    a, b, frac_in, fmt, bias, bias_frac, accumulator
         Those of `matmul`.
 
     Returns
@@ -275,15 +285,22 @@ def explain_matmul(
     ((-5, 4), (0, 7), 70)
     """
     instance("fmt", fmt, QFormat)
+    if accumulator is not None:
+        instance("accumulator", accumulator, Accumulator)
     left, right, addend, bias_shift = _operands(a, b, frac_in, bias, bias_frac)
-    kernel, accumulator, a_range, b_range, block = _backend.active().explain_matmul(
-        left, right, addend, bias_shift
+    kernel, summed_in, a_range, b_range, block = _backend.active().explain_matmul(
+        left, right, addend, bias_shift, accumulator
     )
     largest_a, largest_b = (max(-low, high) for low, high in (a_range, b_range))
     bound = left.shape[1] * largest_a * largest_b
     if addend is not None:
         bound += max((abs(int(value)) for value in addend), default=0) << bias_shift
-    return MatmulPlan(_backend.active_name(), kernel, accumulator, a_range, b_range, bound, block)
+    if accumulator is not None and accumulator.overflow == "wrap":
+        summed_in += f", then modulo 2**{accumulator.bits}"
+    elif accumulator is not None:
+        each = " at every step" if kernel.startswith("in_order") else ""
+        summed_in += f", held to {accumulator.bits} bits{each}"
+    return MatmulPlan(_backend.active_name(), kernel, summed_in, a_range, b_range, bound, block)
 
 
 def _operands(

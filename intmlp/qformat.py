@@ -1,4 +1,7 @@
-"""Fixed-point formats: what integers there are, and how a value becomes one of them."""
+"""Fixed-point formats: what integers there are, and how a value becomes one of them.
+
+Accumulators are those of sums of products, before these enter a format.
+"""
 
 from __future__ import annotations
 
@@ -168,3 +171,51 @@ convention='ti' (17 bits, 15 of them fraction)
         ('ap_fixed<16,4,AP_RND,AP_SAT>', 'Q4.12', 'Q3.12')
         """
         return notations.write(self.bits, self.frac, self.rounding, self.overflow, notation)
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """A register of so many bits, in which sums of products are added up.
+
+    It has the fraction width of the products. A sum starts with the bias, and takes the products
+    in their order; each of these additions wraps or saturates. Without an accumulator sums are
+    exact.
+
+    Parameters
+    ----------
+    bits : int
+        Total width with the sign bit, 2..64.
+    overflow : {"wrap", "saturate"}
+        What becomes of a sum outside ``-2**(bits - 1) .. 2**(bits - 1) - 1``: its low ``bits``
+        bits, or the nearest end.
+
+    Raises
+    ------
+    TypeError
+        Where ``bits`` is not an integer.
+    ValueError
+        Where ``bits`` lies outside its range, or ``overflow`` is an unknown rule.
+
+    Notes
+    -----
+    One that wraps costs about as much as none: the order of its additions cannot be seen. One that
+    saturates is as fast only where the values prove that no partial sum leaves it;
+    `explain_matmul` says so. Source: docs/numerics.md, section 2.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> from intmlp import Accumulator, QFormat
+    >>> a, b = [[100, 100, -100]], [[1], [1], [1]]
+    >>> intmlp.matmul(a, b, 0, QFormat(16, 0), accumulator=Accumulator(8))
+    array([[100]], dtype=int32)
+    >>> intmlp.matmul(a, b, 0, QFormat(16, 0), accumulator=Accumulator(8, "saturate"))
+    array([[27]], dtype=int32)
+    """
+
+    bits: int
+    overflow: Overflow = "wrap"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bits", integer("bits", self.bits, 2, 64))
+        choice("overflow", self.overflow, OVERFLOWS)

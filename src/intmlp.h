@@ -24,6 +24,14 @@ typedef struct {
   im_overflow overflow;
 } im_format;
 
+/* What sums of products are added up in: a register of `bits` 2..64 at the products' fraction
+ * width, in which every addition wraps or saturates, in the order of the products; bits 0: exact
+ * sums. */
+typedef struct {
+  int bits;
+  im_overflow overflow;
+} im_accumulator;
+
 /* Raw arrays are int32 where bits <= 32, else int64. */
 typedef enum { IM_I32, IM_I64 } im_elem;
 
@@ -98,9 +106,9 @@ void im_scratch_free(im_scratch* scratch);
  * im_packed_free. Whoever changes the operand sets `valid` to false. */
 typedef struct {
   bool valid;
-  const im_isa* isa; /* and the kernel of it that the panels are for */
-  int kernel;
-  int64_t low, high; /* its range */
+  const im_isa* isa;
+  const struct im_kernel* kernel; /* of it, that the panels are for */
+  int64_t low, high;              /* its range */
   void* panels;
   size_t size;
 } im_packed;
@@ -108,11 +116,12 @@ typedef struct {
 void im_packed_free(im_packed* packed);
 
 /* out (m, n), C order = requantize(a (m, k) @ b (k, n) + bias * 2**bias_shift, frac_in, fmt).
- * bias: n elements of bias_elem, or NULL; bias_shift 0..126; frac_in -4096..4096.
- * kernel: an index into the instruction set's kernels, or -1 for the cheapest exact one. */
+ * bias: n elements of bias_elem, or NULL; bias_shift 0..126; frac_in -4096..4096. The sums begin
+ * with the bias. kernel: an index into the instruction set's kernels, or -1 for the cheapest exact
+ * one. */
 im_status im_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
-                    const void* bias, im_elem bias_elem, int bias_shift, int frac_in, im_format fmt,
-                    void* out, int kernel, im_scratch* scratch);
+                    const void* bias, im_elem bias_elem, int bias_shift, im_accumulator accumulator,
+                    int frac_in, im_format fmt, void* out, int kernel, im_scratch* scratch);
 
 /* How such a product is served, and the proof that it is exact. */
 typedef struct {
@@ -123,7 +132,7 @@ typedef struct {
 
 im_status im_explain_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
                             int64_t k, const void* bias, im_elem bias_elem, int bias_shift,
-                            im_explanation* explanation);
+                            im_accumulator accumulator, im_explanation* explanation);
 
 /* Networks ----------------------------------------------------------------------------------- */
 
@@ -148,6 +157,7 @@ typedef struct {
   int depth;
   bool half_loss, two_step;
   bool forward_float, backward_float, update_float;
+  im_accumulator accumulator; /* of all sums of fixed parts */
 } im_net;
 
 /* Rows of inputs or targets. */

@@ -103,19 +103,37 @@ def dequantize(raw, fmt):
 # --- 2. Multiply-accumulate -----------------------------------------------------------------
 
 
-def products(a, b):
-    """The exact a @ b."""
+class Accumulator(NamedTuple):
+    bits: int
+    overflow: str
+
+
+def accumulate(start, terms, accumulator):
+    """The sum of integers, each addition in the accumulator; exact where that is None."""
+    if accumulator is None:
+        return start + sum(terms)
+    acc = enter(start, accumulator)
+    for term in terms:
+        acc = enter(acc + term, accumulator)
+    return acc
+
+
+def products(a, b, accumulator=None, start=None):
+    """The sums of a @ b, each of which starts with its column's entry of `start`."""
     columns = transpose(b)
-    return [[sum(u * v for u, v in zip(row, col, strict=True)) for col in columns] for row in a]
-
-
-def matmul(a, b, frac_in, fmt, bias=None, bias_frac=None):
-    sums = products(a, b)
-    if bias is not None:
-        sums = [
-            [s + c * 2 ** (frac_in - bias_frac) for s, c in zip(row, bias, strict=True)]
-            for row in sums
+    start = [0] * len(columns) if start is None else start
+    return [
+        [
+            accumulate(first, [u * v for u, v in zip(row, column, strict=True)], accumulator)
+            for first, column in zip(start, columns, strict=True)
         ]
+        for row in a
+    ]
+
+
+def matmul(a, b, frac_in, fmt, bias=None, bias_frac=None, accumulator=None):
+    start = None if bias is None else [c * 2 ** (frac_in - bias_frac) for c in bias]
+    sums = products(a, b, accumulator, start)
     return each(requantize, sums, frac_in=frac_in, fmt=fmt)
 
 
@@ -237,9 +255,10 @@ class Network:
     nominal batch size under `average=True`, else 0.
     """
 
-    def __init__(self, input_format, layers, tensors, loss, update, parts):
+    def __init__(self, input_format, layers, tensors, loss, update, parts, accumulator=None):
         self.input, self.layers, self.tensors = input_format, layers, tensors
         self.loss, self.update, self.parts = loss, update, parts
+        self.accumulator = accumulator
         self.formats = [input_format] + [layer.fA for layer in layers]  # of A_0 .. A_L
 
     def fixed(self):
@@ -269,8 +288,11 @@ class Network:
     def fixed_forward(self, x):
         Z, A = [], [x]
         for layer, below, (W, *b) in zip(self.layers, self.formats, self.fixed(), strict=False):
-            bias = (b[0], layer.fW.frac) if b else ()
-            Z.append(matmul(A[-1], transpose(W), below.frac + layer.fW.frac, layer.fA, *bias))
+            bias = (b[0], layer.fW.frac) if b else (None, None)
+            frac_in = below.frac + layer.fW.frac
+            Z.append(
+                matmul(A[-1], transpose(W), frac_in, layer.fA, *bias, accumulator=self.accumulator)
+            )
             A.append(each(layer.activation.fixed, Z[-1], fmt=layer.fA))
         return Z, A
 
@@ -321,7 +343,9 @@ class Network:
             D[i] = each(requantize, each(operator.mul, slopes, E), frac_in=frac, fmt=layer.fD)
             if i > 0:
                 frac, fD = layer.fD.frac + layer.fW.frac, self.layers[i - 1].fD
-                E, frac = matmul(D[i], self.fixed()[i][0], frac, fD), fD.frac
+                W = self.fixed()[i][0]
+                E = matmul(D[i], W, frac, fD, accumulator=self.accumulator)
+                frac = fD.frac
         return D
 
     def float_backward(self, Z, output, y):
@@ -341,7 +365,10 @@ class Network:
         for layer, d, a, below in zip(self.layers, D, A, self.formats, strict=False):
             d = transpose(d)
             if self.parts.backward == "fixed":
-                pair = [products(d, a), [sum(column) for column in d]]
+                pair = [
+                    products(d, a, self.accumulator),
+                    [accumulate(0, column, self.accumulator) for column in d],
+                ]
             else:
                 ones = [1.0] * len(a)
                 by_bias = [float_sum(zip(column, ones, strict=True)) for column in d]
@@ -450,19 +477,17 @@ class Network:
         """Return the sums of a fixed forward pass, as real numbers."""
         W, *b = self.fixed()[i]
         a = A[i] if i else as_raw(x, self.input)
-        unit = power(-self.layers[i].fW.frac)
-        exact = each(lambda s: s * unit * power(-self.formats[i].frac), products(a, transpose(W)))
-        return (
-            [[s + c * unit for s, c in zip(row, b[0], strict=True)] for row in exact]
-            if b
-            else exact
-        )
+        frac = self.formats[i].frac
+        start = [c * 2**frac for c in b[0]] if b else None
+        sums = products(a, transpose(W), self.accumulator, start)
+        return each(lambda s: s * power(-frac - self.layers[i].fW.frac), sums)
 
     def exact_errors(self, i, D):
         """Return the sums that become E in a fixed backward pass, as real numbers."""
         above = self.layers[i + 1]
         unit = power(-above.fD.frac - above.fW.frac)
-        return each(lambda s: s * unit, products(D[i + 1], self.fixed()[i + 1][0]))
+        sums = products(D[i + 1], self.fixed()[i + 1][0], self.accumulator)
+        return each(lambda s: s * unit, sums)
 
     def count_step(self, counts, layer, frac, lr_shift, w, s, g):
         """Count the step of the weight w; s, g and frac are those of `updated`."""

@@ -77,6 +77,11 @@ def twin(fmt):
     return reference.Format(fmt.bits, fmt.frac, fmt.rounding, fmt.overflow)
 
 
+def twin_accumulator(accumulator):
+    """Return the oracle's accumulator, or None for exact sums."""
+    return accumulator and reference.Accumulator(accumulator.bits, accumulator.overflow)
+
+
 def assert_same(got, want, dtype):
     """Assert that an array has the dtype and, to the last bit, the values of nested lists."""
     assert got.dtype == dtype
@@ -144,6 +149,7 @@ def twin_network(net):
         described.loss,
         described.update,
         reference.Parts(parts.forward, parts.backward, parts.update),
+        twin_accumulator(described.accumulator),
     )
 
 

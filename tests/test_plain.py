@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import intmlp
-from intmlp import MLP, QFormat, _backend
+from intmlp import MLP, Accumulator, QFormat, _backend
 from support import raw_array
 
 FMT = QFormat(8, 4)
@@ -45,7 +45,7 @@ def test_plain_products_are_the_checked_ones(backend):
     core = _backend.active()
     for a in (A, A.astype(np.int64), np.repeat(A, 4, axis=1)[:, ::4], A[:0]):
         for b in (B, B.astype(np.int32), np.asfortranarray(B), B[::-1][::-1]):
-            got = accepted(lambda a=a, b=b: core.plain_matmul(a, b, 4, FMT, BIAS, 4))
+            got = accepted(lambda a=a, b=b: core.plain_matmul(a, b, 4, FMT, BIAS, 4, None))
             want = (
                 intmlp.matmul(a.tolist(), b.tolist(), 4, FMT, bias=BIAS.tolist(), bias_frac=4)
                 if len(a)
@@ -58,6 +58,7 @@ def test_plain_products_are_the_checked_ones(backend):
 def test_all_that_a_product_refuses_or_converts_is_not_plain(backend):
     core = _backend.active()
     good = {"a": A, "b": B, "frac_in": 4, "fmt": FMT, "bias": BIAS, "bias_frac": 4}
+    good["accumulator"] = Accumulator(8)
     changed = [(name, value) for name in ("a", "b", "bias") for value in strange(good[name])]
     changed += [(name, good[name].astype(np.float64)) for name in ("a", "b", "bias")]
     changed += [("a", A[:, :2]), ("b", B[:2]), ("bias", BIAS[:1]), ("bias", np.arange(3))]
@@ -66,6 +67,7 @@ def test_all_that_a_product_refuses_or_converts_is_not_plain(backend):
     changed += [(name, value) for name in ("frac_in", "bias_frac") for value in numbers]
     changed += [("bias_frac", 5), ("bias_frac", 4 - 127)]
     changed += [("fmt", value) for value in (None, (8, 4), type("Q", (QFormat,), {})(8, 4))]
+    changed += [("accumulator", value) for value in (8, "wrap", QFormat(8, 0))]
     assert accepted(lambda: core.plain_matmul(**good)) is not None
     for name, value in changed:
         assert core.plain_matmul(**{**good, name: value}) is None, (name, value)

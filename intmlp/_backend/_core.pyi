@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..nn.network import Network
-from ..qformat import QFormat
+from ..qformat import Accumulator, QFormat
 
 Raw = NDArray[np.int32] | NDArray[np.int64]
 Source = Raw | NDArray[np.float32] | NDArray[np.float64]
@@ -53,15 +53,17 @@ def matmul(
     frac_in: int,
     fmt: QFormat,
     kernel: str | None = None,
+    accumulator: Accumulator | None = None,
 ) -> Raw:
     """Multiply `a` (m, k) and `b` (k, n), of any strides; `bias` (n,) is contiguous.
 
     `bias_shift` is in 0..126 and `frac_in` in -4096..4096. `kernel` forces one of
-    `matmul_kernels`; ValueError where its proof of exactness does not hold.
+    `matmul_kernels`; ValueError where its proof of exactness does not hold. Sums are added up in
+    the `accumulator`, and are exact without one.
     """
 
 def explain_matmul(
-    a: Raw, b: Raw, bias: Raw | None, bias_shift: int
+    a: Raw, b: Raw, bias: Raw | None, bias_shift: int, accumulator: Accumulator | None
 ) -> tuple[str, str, tuple[int, int], tuple[int, int], int]:
     """Return kernel, accumulator, ranges of `a` and `b`, steps of a block."""
 
@@ -80,7 +82,13 @@ def plain_requantize(s: object, frac_in: object, fmt: object) -> Raw | None:
     """Requantize, or return None."""
 
 def plain_matmul(
-    a: object, b: object, frac_in: object, fmt: object, bias: object, bias_frac: object
+    a: object,
+    b: object,
+    frac_in: object,
+    fmt: object,
+    bias: object,
+    bias_frac: object,
+    accumulator: object,
 ) -> Raw | None:
     """Multiply, or return None."""
 

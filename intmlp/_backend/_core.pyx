@@ -10,7 +10,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
-from ..qformat import OVERFLOWS, ROUNDINGS, QFormat
+from ..qformat import OVERFLOWS, ROUNDINGS, Accumulator, QFormat
 
 cnp.import_array()
 
@@ -24,6 +24,9 @@ cdef extern from "intmlp.h" nogil:
         int bits
         int frac
         im_rounding rounding
+        im_overflow overflow
+    ctypedef struct im_accumulator:
+        int bits
         im_overflow overflow
     ctypedef enum im_elem:
         IM_I32
@@ -73,6 +76,7 @@ cdef extern from "intmlp.h" nogil:
         bint forward_float
         bint backward_float
         bint update_float
+        im_accumulator accumulator
     ctypedef enum im_source_kind:
         IM_SOURCE_F32
         IM_SOURCE_F64
@@ -93,7 +97,8 @@ cdef extern from "intmlp.h" nogil:
     void im_scratch_free(im_scratch *scratch)
     im_status im_matmul(const im_isa *isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
                         int64_t k, const void *bias, im_elem bias_elem, int bias_shift,
-                        int frac_in, im_format fmt, void *out, int kernel, im_scratch *scratch)
+                        im_accumulator accumulator, int frac_in, im_format fmt, void *out,
+                        int kernel, im_scratch *scratch)
     ctypedef struct im_packed:
         bint valid
     void im_packed_free(im_packed *packed)
@@ -107,7 +112,7 @@ cdef extern from "intmlp.h" nogil:
         int64_t block
     im_status im_explain_matmul(const im_isa *isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
                                 int64_t k, const void *bias, im_elem bias_elem, int bias_shift,
-                                im_explanation *explanation)
+                                im_accumulator accumulator, im_explanation *explanation)
     bint im_source_is_valid(im_source x, int64_t rows, int64_t columns, im_format fmt)
     void im_set_threads(int n)
     void im_limit_threads(int n)
@@ -271,6 +276,14 @@ cpdef requantize(cnp.ndarray s, int frac_in, fmt):
     return out
 
 
+cdef im_accumulator as_accumulator(accumulator):
+    cdef im_accumulator c
+    c.bits = 0 if accumulator is None else accumulator.bits
+    c.overflow = <im_overflow><int>(
+        0 if accumulator is None else OVERFLOW_CODES[accumulator.overflow])
+    return c
+
+
 cdef im_matrix as_matrix(cnp.ndarray array):
     cdef im_matrix c
     c.data = cnp.PyArray_DATA(array)
@@ -304,8 +317,10 @@ cdef void give_back(im_scratch scratch):
         im_scratch_free(&scratch)
 
 
-cpdef matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fmt, kernel=None):
+cpdef matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fmt, kernel=None,
+             accumulator=None):
     cdef im_format c = as_format(fmt)
+    cdef im_accumulator register = as_accumulator(accumulator)
     cdef im_matrix left = as_matrix(a), right = as_matrix(b)
     cdef int64_t m = cnp.PyArray_DIM(a, 0), n = cnp.PyArray_DIM(b, 1), k = cnp.PyArray_DIM(a, 1)
     cdef cnp.npy_intp[2] shape
@@ -322,8 +337,8 @@ cpdef matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fm
     cdef im_scratch scratch = take_scratch()
     cdef im_status status
     with nogil:
-        status = im_matmul(use, left, right, m, n, k, addend, addend_elem, bias_shift, frac_in,
-                           c, to, index, &scratch)
+        status = im_matmul(use, left, right, m, n, k, addend, addend_elem, bias_shift, register,
+                           frac_in, c, to, index, &scratch)
     give_back(scratch)
     if status == IM_NOT_EXACT:
         raise ValueError(f"kernel must be one that is exact for these operands, got {kernel!r}")
@@ -331,7 +346,8 @@ cpdef matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fm
     return out
 
 
-def explain_matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift):
+def explain_matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, accumulator):
+    cdef im_accumulator register = as_accumulator(accumulator)
     cdef im_matrix left = as_matrix(a), right = as_matrix(b)
     cdef int64_t m = cnp.PyArray_DIM(a, 0), n = cnp.PyArray_DIM(b, 1), k = cnp.PyArray_DIM(a, 1)
     cdef const void *addend = NULL
@@ -344,7 +360,7 @@ def explain_matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift):
     cdef im_status status
     with nogil:
         status = im_explain_matmul(use, left, right, m, n, k, addend, addend_elem, bias_shift,
-                                   &found)
+                                   register, &found)
     check(status)
     return (found.kernel.decode(), found.accumulator.decode(), (found.a_low, found.a_high),
             (found.b_low, found.b_high), found.block)
@@ -423,8 +439,10 @@ def plain_requantize(s, frac_in, fmt):
     return requantize(s, frac, fmt)
 
 
-def plain_matmul(a, b, frac_in, fmt, bias, bias_frac):
+def plain_matmul(a, b, frac_in, fmt, bias, bias_frac, accumulator):
     cdef int frac = 0, frac_of_bias = 0, shift = 0
+    if accumulator is not None and type(accumulator) is not Accumulator:
+        return None
     if type(fmt) is not QFormat or not is_plain_frac(frac_in, &frac):
         return None
     if not is_plain_raw(a, 2) or not is_plain_raw(b, 2):
@@ -443,7 +461,7 @@ def plain_matmul(a, b, frac_in, fmt, bias, bias_frac):
             return None
     elif bias_frac is not None:
         return None
-    return matmul(a, b, bias, shift, frac, fmt)
+    return matmul(a, b, bias, shift, frac, fmt, None, accumulator)
 
 
 cdef im_source as_source(cnp.ndarray array):
@@ -512,6 +530,7 @@ cdef class Net:
         self.net.forward_float = network.parts.forward == "float"
         self.net.backward_float = network.parts.backward == "float"
         self.net.update_float = network.parts.update == "float"
+        self.net.accumulator = as_accumulator(network.accumulator)
         cdef im_layer *c
         for i, layer in enumerate(network.layers):
             c = &self.net.layers[i]

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _backend
 from .._check import finite, instance, integer, shift, within
 from ..ops import dequantize, quantize
-from ..qformat import QFormat
+from ..qformat import Accumulator, QFormat
 from .initialisation import Initialisation, uniform
 from .network import (
     Activation,
@@ -129,6 +129,8 @@ class MLP:
         Whether a batch's gradient is its mean; then batch sizes must be powers of two.
     parts : Parts
         Which parts of training compute in float64.
+    accumulator : Accumulator, optional
+        In which the fixed parts add up sums of products; by default their sums are exact.
     init : Initialisation
         Made by `uniform` or `normal`.
     seed : int or numpy.random.RandomState
@@ -177,12 +179,15 @@ class MLP:
         update: Update = "fused",
         average: bool = False,
         parts: Parts = Parts(),  # noqa: B008 (immutable)
+        accumulator: Accumulator | None = None,
         init: Initialisation = uniform(),  # noqa: B008 (immutable)
         seed: int | np.random.RandomState = 0,
     ) -> None:
         instance("average", average, bool)
         instance("init", init, Initialisation)
-        network = describe(sizes, formats, input_format, activation, bias, loss, update, parts)
+        network = describe(
+            sizes, formats, input_format, activation, bias, loss, update, parts, accumulator
+        )
         self._set_up(network, average)
         self._initialise(init, _random_state(seed))
         self._bind()

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from .._check import choice, instance, integer
-from ..qformat import QFormat
+from ..qformat import Accumulator, QFormat
 
 Part = Literal["fixed", "float"]
 Loss = Literal["sse", "half_sse"]
@@ -169,6 +169,7 @@ class Network:
     loss: Loss
     update: Update
     parts: Parts
+    accumulator: Accumulator | None = None
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,7 @@ def describe(
     loss: Loss,
     update: Update,
     parts: Parts,
+    accumulator: Accumulator | None,
 ) -> Network:
     """Check the arguments of `MLP` and return its descriptor.
 
@@ -231,6 +233,8 @@ def describe(
     instance("input_format", input_format, QFormat)
     instance("bias", bias, bool)
     instance("parts", parts, Parts)
+    if accumulator is not None:
+        instance("accumulator", accumulator, Accumulator)
     choice("loss", loss, LOSSES)
     choice("update", update, UPDATES)
     layers = tuple(
@@ -239,7 +243,7 @@ def describe(
             sizes, sizes[1:], each_formats, each_activation, strict=False
         )
     )
-    return Network(input_format, layers, bias, loss, update, parts)
+    return Network(input_format, layers, bias, loss, update, parts, accumulator)
 
 
 def _per_layer(name: str, value: object, kind: type, count: int) -> list:

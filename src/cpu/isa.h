@@ -184,6 +184,9 @@ typedef struct {
   void (*sink_i64)(const im_sink* sink, im_place place, int64_t* sums, int stride);
   void (*sink_i128)(const im_sink* sink, im_place place, uint64_t* low, int64_t* high, int stride);
   void (*sink_wide)(const im_sink* sink, im_place place, const struct im_wide* sums, int stride);
+  /* sums += a[k] * b[k], saturating at `bits`, for each step in turn: gemm/order_tpl.h */
+  void (*sum_in_order)(const int64_t* a, int a_lanes, const int64_t* b, int64_t k, int rows,
+                       int stride, int bits, int64_t* sums);
 
   /* Online training: net/online_tpl.h; rows of w have `width` lanes, a multiple of 16 */
 

@@ -16,6 +16,7 @@
 #include "../net/observe_tpl.h"
 #include "../gemm/pack_tpl.h"
 #include "../gemm/sink_tpl.h"
+#include "../gemm/order_tpl.h"
 #include "../net/online_tpl.h"
 #include "../net/online_float_tpl.h"
 #include "../net/observe_online_tpl.h"
@@ -28,6 +29,7 @@ const im_loops IM_LOOPS_NAME = {
     .sink_i64 = sink_i64,
     .sink_i128 = sink_i128,
     .sink_wide = sink_wide,
+    .sum_in_order = sum_in_order,
     .update = update,
     .update_by_real = update_by_real,
     .scale = scale,

@@ -95,9 +95,9 @@ typedef struct {
   im_matrix a, b;
   int64_t m, n, k;
   const im_sink* sink;
-  uint64_t bias;         /* bound */
-  int forced;            /* kernel, or -1 */
-  const im_packed* kept; /* all of b, or NULL */
+  uint64_t bias, limit;    /* of im_bounds */
+  const im_kernel* forced; /* or NULL */
+  const im_packed* kept;   /* all of b, or NULL */
 } im_product;
 
 /* Rows and columns of it. */
@@ -155,9 +155,14 @@ static void multiply_block(const im_product* p, const im_kernel* kernel, int64_t
                         (int)smaller(columns - j, width)};
       int vectors = (place.columns + kernel->lanes - 1) / kernel->lanes;
       int stride = vectors * kernel->lanes;
+      const char* panel = b;
       prefetch_result(p->sink, place);
-      kernel->tile[vectors - 1](groups, block, a_panels, b, &sums);
       b += lane_size * (size_t)stride;
+      if (im_is_in_order(kernel)) {
+        im_tile_in_order(p->isa, kernel, p->sink, place, p->k, a_panels, panel, stride);
+        continue;
+      }
+      kernel->tile[vectors - 1](groups, block, a_panels, panel, &sums);
       switch (im_layouts[kernel->scheme].sum) {
         case IM_SUM_I64: p->isa->loops->sink_i64(p->sink, place, sums.i64, stride); break;
         case IM_SUM_I128:
@@ -171,26 +176,25 @@ static void multiply_block(const im_product* p, const im_kernel* kernel, int64_t
 
 static im_bounds guess_bounds(const im_product* p, im_part part) {
   im_range a = sample(lanes_of_a(p, part.row), part.rows, p->k);
-  return (im_bounds){a, sample(lanes_of_b(p, part.column), part.columns, p->k), p->bias};
+  return (im_bounds){a, sample(lanes_of_b(p, part.column), part.columns, p->k), p->bias, p->limit};
 }
 
 static im_status multiply(const im_product* p, im_part part, char* scratch, im_plan* plan) {
   const im_loops* loops = p->isa->loops;
   int64_t k = p->k;
-  int chosen = p->forced >= 0 ? p->forced
-               : p->kept      ? p->kept->kernel
-                              : im_select(p->isa, guess_bounds(p, part), k);
+  const im_kernel* kernel = p->forced ? p->forced
+                            : p->kept ? p->kept->kernel
+                                      : im_select(p->isa, guess_bounds(p, part), k);
   char* b_panels = scratch + (64 - (uintptr_t)scratch % 64);
   char* a_panels = b_panels + round_up((int64_t)block_bytes(B_BLOCK_BYTES, k, part.columns), 64);
-  im_plan seen = {chosen, {{0, 0}, {0, 0}, p->bias}, 0};
+  im_plan seen = {kernel, {{0, 0}, {0, 0}, p->bias, p->limit}, 0};
 
-  const im_kernel* kernel = p->isa->kernels[chosen];
   int64_t row = part.row, row_end = part.row + part.rows, rows = 0;
   for (; row < row_end; row += rows) {
     /* Whatever kernel takes over half-way, the block fits. */
     rows = block_lanes(A_BLOCK_BYTES, (size_t)(k + 2) * WIDEST_STEP, row_end - row, IM_MAX_ROWS);
     bool a_packed = false;
-    im_bounds bounds = {.bias = p->bias};
+    im_bounds bounds = {.bias = p->bias, .limit = p->limit};
     int64_t column = part.column, column_end = part.column + part.columns, columns = 0;
     for (; column < column_end; column += columns) {
       int width = kernel->vectors * kernel->lanes;
@@ -201,7 +205,7 @@ static im_status multiply(const im_product* p, im_part part, char* scratch, im_p
         a_packed = true;
       }
       const char* b = b_panels;
-      if (p->kept && p->kept->kernel == chosen) {
+      if (p->kept && p->kept->kernel == kernel) {
         b = (const char*)p->kept->panels + (size_t)column * lane_size;
         columns = column_end - column;
         bounds.b = (im_range){p->kept->low, p->kept->high};
@@ -212,14 +216,13 @@ static im_status multiply(const im_product* p, im_part part, char* scratch, im_p
       }
       seen.block = im_exact_block(kernel->scheme, bounds, k);
       if (seen.block == 0) {
-        if (p->forced >= 0) return IM_NOT_EXACT;
-        chosen = im_select(p->isa, bounds, k);
-        kernel = p->isa->kernels[chosen];
+        if (p->forced) return IM_NOT_EXACT;
+        kernel = im_select(p->isa, bounds, k);
         a_packed = false;
         columns = 0;
         continue;
       }
-      seen.kernel = chosen;
+      seen.kernel = kernel;
       seen.bounds.a = im_union(seen.bounds.a, bounds.a);
       seen.bounds.b = im_union(seen.bounds.b, bounds.b);
       multiply_block(p, kernel, seen.block, a_panels, row, rows, b, column, columns);
@@ -243,9 +246,8 @@ static im_status keep(const im_product* p, im_packed* kept) {
   if (kept->isa != p->isa) kept->valid = false;
   im_bounds bounds = guess_bounds(p, all);
   if (kept->valid) bounds.b = (im_range){kept->low, kept->high};
-  int chosen = im_select(p->isa, bounds, p->k);
-  while (!kept->valid || kept->kernel != chosen) {
-    const im_kernel* kernel = p->isa->kernels[chosen];
+  const im_kernel* kernel = im_select(p->isa, bounds, p->k);
+  while (!kept->valid || kept->kernel != kernel) {
     size_t size = (size_t)round_up(p->n, kernel->lanes) * im_lane_size(kernel->scheme, false, p->k);
     if (kept->size < size + 64) {
       im_packed_free(kept);
@@ -256,9 +258,9 @@ static im_status keep(const im_product* p, im_packed* kept) {
     bounds.b = p->isa->loops->pack(kernel->scheme, false, lanes_of_b(p, 0), p->n, p->k,
                                    kernel->vectors * kernel->lanes, kernel->lanes, kept->panels);
     *kept =
-        (im_packed){true, p->isa, chosen, bounds.b.low, bounds.b.high, kept->panels, kept->size};
+        (im_packed){true, p->isa, kernel, bounds.b.low, bounds.b.high, kept->panels, kept->size};
     /* Another one where the range refuses this one; then it is known, and the choice stands. */
-    if (im_exact_block(kernel->scheme, bounds, p->k) == 0) chosen = im_select(p->isa, bounds, p->k);
+    if (im_exact_block(kernel->scheme, bounds, p->k) == 0) kernel = im_select(p->isa, bounds, p->k);
   }
   return IM_OK;
 }
@@ -302,14 +304,19 @@ static im_range range_of(im_matrix x, int64_t rows, int64_t columns) {
 im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
                   const im_sink* given, im_gemm_options options, im_scratch* scratch) {
   im_sink sink = *given;
-  im_product product = {isa, a, b, m, n, k, &sink, 0, options.kernel, NULL};
+  const im_kernel* forced = options.kernel < 0 ? NULL : isa->kernels[options.kernel];
+  im_product product = {isa, a, b, m, n, k, &sink, 0, im_limit(sink.accumulator), forced, NULL};
   if (sink.bias) {
     product.bias = im_bias_bound(sink.bias, sink.bias_elem, n, sink.bias_shift);
     if (product.bias == 0) sink.bias = NULL; /* zeros, which no shift needs to reach */
   }
-  if (options.kernel < 0 && im_vector_product(isa, a, b, m, n, k, &sink)) {
-    if (options.plan)
-      *options.plan = (im_plan){-1, {range_of(a, m, k), range_of(b, k, n), product.bias}, k};
+  if (!forced && im_vector_product(isa, a, b, m, n, k, &sink)) {
+    im_bounds bounds = {.bias = product.bias, .limit = product.limit};
+    if (options.plan) {
+      bounds.a = range_of(a, m, k);
+      bounds.b = range_of(b, k, n);
+      *options.plan = (im_plan){NULL, bounds, k};
+    }
     return IM_OK;
   }
   if (options.kept) {
@@ -317,7 +324,7 @@ im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_
     product.kept = options.kept;
   }
   /* A forced kernel may be refused, and a plan is one: for one thread. */
-  bool alone = options.kernel >= 0 || options.plan;
+  bool alone = forced || options.plan;
   im_share share = share_out(m, n, k, alone ? 1 : scratch->threads);
   size_t size = part_scratch(share, k);
   im_crew crew = {&product, share, size, NULL, options.plan, IM_OK};
@@ -331,10 +338,17 @@ im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_
 }
 
 im_status im_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
-                    const void* bias, im_elem bias_elem, int bias_shift, int frac_in, im_format fmt,
-                    void* out, int kernel, im_scratch* scratch) {
+                    const void* bias, im_elem bias_elem, int bias_shift, im_accumulator accumulator,
+                    int frac_in, im_format fmt, void* out, int kernel, im_scratch* scratch) {
   im_sink sink = {
-      IM_REQUANTIZE, fmt, frac_in, bias, bias_elem, bias_shift, out, NULL, NULL, NULL,
+      .kind = IM_REQUANTIZE,
+      .fmt = fmt,
+      .frac_in = frac_in,
+      .bias = bias,
+      .bias_elem = bias_elem,
+      .bias_shift = bias_shift,
+      .out = out,
+      .accumulator = accumulator,
   };
   im_gemm_options options = {.kernel = kernel};
   return im_gemm(isa, a, b, m, n, k, &sink, options, scratch);
@@ -342,7 +356,7 @@ im_status im_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int6
 
 im_status im_explain_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
                             int64_t k, const void* bias, im_elem bias_elem, int bias_shift,
-                            im_explanation* explanation) {
+                            im_accumulator accumulator, im_explanation* explanation) {
   static const char* const accumulators[] = {
       [IM_SCHEME_I8] = "int32",
       [IM_SCHEME_I16] = "int32",
@@ -357,10 +371,17 @@ im_status im_explain_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t
       [IM_SCHEME_I64] = "int64",
       [IM_SCHEME_I128] = "128 bits",
       [IM_SCHEME_WIDE] = "192 bits",
+      [IM_SCHEME_IN_ORDER] = "int64",
+      [IM_SCHEME_IN_ORDER_WIDE] = "192 bits",
   };
   im_sink sink = {
-      IM_DISCARD, {32, 0, IM_FLOOR, IM_WRAP}, 0, bias, bias_elem, bias_shift, NULL, NULL, NULL,
-      NULL};
+      .kind = IM_DISCARD,
+      .fmt = {.bits = 32, .overflow = IM_WRAP},
+      .bias = bias,
+      .bias_elem = bias_elem,
+      .bias_shift = bias_shift,
+      .accumulator = accumulator,
+  };
   im_scratch scratch = {.threads = 1};
   im_plan plan;
   im_gemm_options options = {.kernel = -1, .plan = &plan};
@@ -368,10 +389,9 @@ im_status im_explain_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t
   im_scratch_free(&scratch);
   if (status != IM_OK) return status;
   im_bounds bounds = plan.bounds;
-  bool packed = plan.kernel >= 0;
-  im_scheme scheme = packed ? isa->kernels[plan.kernel]->scheme : IM_SCHEME_I64;
+  im_scheme scheme = plan.kernel ? plan.kernel->scheme : IM_SCHEME_I64;
   *explanation = (im_explanation){
-      packed ? isa->kernels[plan.kernel]->name : "vector",
+      plan.kernel ? plan.kernel->name : "vector",
       accumulators[scheme],
       bounds.a.low,
       bounds.a.high,

@@ -4,6 +4,7 @@
  *   pack_tpl.h   strided raw integers -> panels of a scheme's words, their range seen on the way
  *   tile_tpl.h   the body of every kernel; kernels_<isa>.c instantiate it by tiles_tpl.h
  *   sink_tpl.h   what becomes of the exact sums: requantized, a weight update, a float64
+ *   order.c      sums that saturate at every step, in the order of k
  *   vector.c     products of one row, and outer products, without packing
  *   gemm.c       the loop over blocks that joins them, and the threads over it
  */
@@ -43,6 +44,8 @@ static const im_layout im_layouts[] = {
     [IM_SCHEME_I64] = {1, 1, 1, 8, 0, IM_SUM_I64},
     [IM_SCHEME_I128] = {1, 1, 1, 8, 0, IM_SUM_I128},
     [IM_SCHEME_WIDE] = {1, 1, 1, 8, 0, IM_SUM_WIDE},
+    [IM_SCHEME_IN_ORDER] = {1, 1, 1, 8, 0, IM_SUM_I64},
+    [IM_SCHEME_IN_ORDER_WIDE] = {1, 1, 1, 8, 0, IM_SUM_WIDE},
 };
 
 static inline int64_t im_groups(im_scheme scheme, int64_t k) {
@@ -117,8 +120,15 @@ static inline im_range im_union(im_range x, im_range y) {
 
 typedef struct {
   im_range a, b;
-  uint64_t bias; /* largest magnitude of a shifted bias; UINT64_MAX proves nothing */
+  uint64_t bias;  /* largest magnitude of a shifted bias; UINT64_MAX proves nothing */
+  uint64_t limit; /* that a partial sum may not exceed: im_limit */
 } im_bounds;
+
+/* The largest sum of an accumulator that saturates; of all others no partial sum matters. */
+static inline uint64_t im_limit(im_accumulator accumulator) {
+  bool saturates = accumulator.bits && accumulator.overflow == IM_SATURATE;
+  return saturates ? (uint64_t)INT64_MAX >> (64 - accumulator.bits) : UINT64_MAX;
+}
 
 uint64_t im_bias_bound(const void* bias, im_elem elem, int64_t n, int shift);
 
@@ -126,20 +136,35 @@ uint64_t im_bias_bound(const void* bias, im_elem elem, int64_t n, int shift);
  * be proved exact. */
 int64_t im_exact_block(im_scheme scheme, im_bounds bounds, int64_t k);
 
-/* The index of the cheapest kernel that is exact under these bounds. */
-int im_select(const im_isa* isa, im_bounds bounds, int64_t k);
+/* The cheapest kernel that is exact under these bounds; where the limit is not proved, one of those
+ * in order. */
+const im_kernel* im_select(const im_isa* isa, im_bounds bounds, int64_t k);
+
+/* Sums in order ------------------------------------------------------------------------------ */
+
+/* They have no tiles, and no place in the lists: exact sums have no use for them. */
+extern const im_kernel im_kernel_in_order, im_kernel_in_order_wide;
+
+static inline bool im_is_in_order(const im_kernel* kernel) {
+  return kernel == &im_kernel_in_order || kernel == &im_kernel_in_order_wide;
+}
+
+/* A tile, whose sums start with the bias and saturate at each of k steps, into the sink; panels of
+ * b have `stride` lanes. */
+void im_tile_in_order(const im_isa* isa, const im_kernel* kernel, const im_sink* sink,
+                      im_place place, int64_t k, const void* a, const void* b, int stride);
 
 /* The product ---------------------------------------------------------------------------------- */
 
 /* What served a product: the kernel, the ranges it saw, its proof. */
 typedef struct {
-  int kernel; /* index, or -1 where no packing was needed */
+  const im_kernel* kernel; /* NULL where no packing was needed */
   im_bounds bounds;
   int64_t block; /* groups */
 } im_plan;
 
-/* Serve products of one row and outer products of int32 that int64 proves to hold; false, with
- * nothing done, for all others. */
+/* Serve products of one row and outer products of int32 that int64, and a saturating accumulator,
+ * are proved to hold; false, with nothing done, for all others. */
 bool im_vector_product(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
                        const im_sink* sink);
 

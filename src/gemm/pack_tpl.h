@@ -154,7 +154,9 @@ IM_INLINE im_range cut_i32(im_scheme scheme, bool of_a, const int32_t* v, ptrdif
     case IM_SCHEME_I32:
     case IM_SCHEME_I64:
     case IM_SCHEME_I128:
-    case IM_SCHEME_WIDE: i32_to_i64(v, stride, width, to); break;
+    case IM_SCHEME_WIDE:
+    case IM_SCHEME_IN_ORDER:
+    case IM_SCHEME_IN_ORDER_WIDE: i32_to_i64(v, stride, width, to); break;
   }
   return cut_narrow(scheme, of_a, v, stride, width, to, head);
 }
@@ -169,7 +171,9 @@ IM_INLINE im_range cut_i64(im_scheme scheme, bool of_a, const int64_t* v, int wi
     case IM_SCHEME_F64: i64_to_f64(v, width, width, to); break;
     case IM_SCHEME_I64:
     case IM_SCHEME_I128:
-    case IM_SCHEME_WIDE: i64_to_i64(v, width, width, to); break;
+    case IM_SCHEME_WIDE:
+    case IM_SCHEME_IN_ORDER:
+    case IM_SCHEME_IN_ORDER_WIDE: i64_to_i64(v, width, width, to); break;
     default:
       i64_to_i32(v, width, width, narrow);
       cut_i32(scheme, of_a, narrow, width, width, to, head);

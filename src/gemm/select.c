@@ -19,6 +19,13 @@
  *   i64     int64 holds the whole sum.
  *   i128    128 bits hold the whole sum.
  *   wide    always: see wide.h.
+ *
+ * An accumulator that wraps takes the exact sum modulo 2**bits: the sink does so, whatever the
+ * kernel. In one that saturates no partial sum is lost where k p + bias, which bounds them all in
+ * the order of k too, is at most its largest value, `limit`. Elsewhere sums are added in order:
+ *
+ *   in_order       limit + p < 2**63 - 1: int64 holds accumulator and product, and their sum.
+ *   in_order_wide  always.
  */
 #include "gemm.h"
 
@@ -85,9 +92,15 @@ static bool fits_i128(im_bounds bounds, int64_t k) {
 
 int64_t im_exact_block(im_scheme scheme, im_bounds bounds, int64_t k) {
   im_layout layout = im_layouts[scheme];
+  bool in_order = scheme == IM_SCHEME_IN_ORDER || scheme == IM_SCHEME_IN_ORDER_WIDE;
+  uint64_t product = multiply_saturating(largest(bounds.a), largest(bounds.b));
+  if (in_order) {
+    bool fits = add_saturating(product, bounds.limit) < INT64_MAX;
+    return !fits && scheme == IM_SCHEME_IN_ORDER ? 0 : k > 0 ? k : 1;
+  }
+  if (sum_bound(bounds, k) > bounds.limit) return 0;
   if (layout.sum == IM_SUM_I64 && sum_bound(bounds, k) > INT64_MAX) return 0;
   if (layout.sum == IM_SUM_I128 && !fits_i128(bounds, k)) return 0;
-  uint64_t product = multiply_saturating(largest(bounds.a), largest(bounds.b));
   uint64_t most = UINT64_MAX; /* steps of a block */
   switch (scheme) {
     case IM_SCHEME_I8: most = both_fit(bounds, 8) ? 8192 : 0; break;
@@ -106,7 +119,9 @@ int64_t im_exact_block(im_scheme scheme, im_bounds bounds, int64_t k) {
     case IM_SCHEME_I32ANY: most = both_fit(bounds, 32) ? 2046 : 0; break;
     case IM_SCHEME_I64:
     case IM_SCHEME_I128:
-    case IM_SCHEME_WIDE: break;
+    case IM_SCHEME_WIDE:
+    case IM_SCHEME_IN_ORDER:
+    case IM_SCHEME_IN_ORDER_WIDE: break;
   }
   int64_t whole = im_groups(scheme, k);
   if (most >= (uint64_t)(whole * layout.steps))
@@ -114,8 +129,8 @@ int64_t im_exact_block(im_scheme scheme, im_bounds bounds, int64_t k) {
   return (int64_t)(most / layout.steps);
 }
 
-int im_select(const im_isa* isa, im_bounds bounds, int64_t k) {
-  int best = -1;
+const im_kernel* im_select(const im_isa* isa, im_bounds bounds, int64_t k) {
+  const im_kernel* best = NULL;
   double least = 0;
   for (int i = 0; isa->kernels[i]; i++) {
     const im_kernel* kernel = isa->kernels[i];
@@ -124,10 +139,12 @@ int im_select(const im_isa* isa, im_bounds bounds, int64_t k) {
     if (block == 0) continue;
     double moves = (double)((im_groups(kernel->scheme, k) + block - 1) / block);
     double cost = (double)k * kernel->step + moves * kernel->move;
-    if (best < 0 || cost < least) {
-      best = i;
+    if (!best || cost < least) {
+      best = kernel;
       least = cost;
     }
   }
-  return best; /* the wide kernel is exact for every operand */
+  if (best) return best; /* the wide kernel is exact for every operand, within the limit */
+  return im_exact_block(IM_SCHEME_IN_ORDER, bounds, k) ? &im_kernel_in_order
+                                                       : &im_kernel_in_order_wide;
 }

@@ -1,6 +1,8 @@
 /* What becomes of exact sums: a body for isa_tpl.h. The rules are those of round.h throughout.
  *
- * Each function takes a rectangle of a result, and its sums in rows of `stride`.
+ * Each function takes a rectangle of a result, and its sums in rows of `stride`. They first enter
+ * the accumulator, if there is one. What wraps may do so here, all at once. What saturates has done
+ * so in order (order.c), or is proved not to (select.c), or is a single product (vector.c).
  */
 #include "gemm.h"
 
@@ -10,7 +12,7 @@ static im_wide wide_bias(const im_sink* sink, int64_t column) {
   return im_wide_shl(im_wide_of(im_load(sink->bias, sink->bias_elem, column)), sink->bias_shift);
 }
 
-/* Of an exact sum, bias included. */
+/* Of a sum, bias included. */
 static void sink_one(const im_sink* sink, int64_t at, im_wide sum) {
   im_elem elem = im_elem_of(sink->fmt);
   int k = sink->frac_in - sink->fmt.frac;
@@ -41,6 +43,8 @@ static void sink_wide(const im_sink* sink, im_place place, const im_wide* sums, 
     for (int j = 0; j < place.columns; j++) {
       im_wide sum = sums[i * stride + j];
       if (sink->bias) sum = im_wide_add(sum, wide_bias(sink, place.column + j));
+      if (sink->accumulator.bits)
+        sum = im_wide_of(im_enter_wide(sum, sink->accumulator.bits, sink->accumulator.overflow));
       sink_one(sink, at + j, sum);
     }
     finish_row(sink, at, place.columns);
@@ -61,6 +65,13 @@ static void sink_wide(const im_sink* sink, im_place place, const im_wide* sums, 
 DEFINE_ADD_BIAS(add_bias_i32, int32_t)
 DEFINE_ADD_BIAS(add_bias_i64, int64_t)
 #undef DEFINE_ADD_BIAS
+
+/* The rule is a constant where inlined. */
+IM_INLINE void accumulate_i64(im_overflow overflow, int bits, im_place place,
+                              int64_t* restrict sums, int stride) {
+  for (int i = 0; i < place.rows; i++, sums += stride)
+    for (ptrdiff_t j = 0; j < place.columns; j++) sums[j] = im_enter(sums[j], bits, overflow);
+}
 
 /* k 1..63; the rules are constants where inlined. */
 IM_INLINE void requantize_i64(void* out, im_elem elem, int64_t at, const int64_t* sums, int count,
@@ -86,6 +97,10 @@ static void sink_i64(const im_sink* sink, im_place place, int64_t* sums, int str
     add_bias_i32((const int32_t*)sink->bias + place.column, sink->bias_shift, place, sums, stride);
   else if (sink->bias)
     add_bias_i64((const int64_t*)sink->bias + place.column, sink->bias_shift, place, sums, stride);
+  if (sink->accumulator.bits && sink->accumulator.overflow == IM_WRAP)
+    accumulate_i64(IM_WRAP, sink->accumulator.bits, place, sums, stride);
+  else if (sink->accumulator.bits)
+    accumulate_i64(IM_SATURATE, sink->accumulator.bits, place, sums, stride);
   for (int i = 0; i < place.rows; i++, sums += stride) {
     int64_t at = (place.row + i) * place.n + place.column;
 #define REQUANTIZE(RULES)                                                 \
@@ -154,6 +169,13 @@ static void sink_i128(const im_sink* sink, im_place place, uint64_t* low, int64_
       im_wide bias = wide_bias(sink, place.column + j); /* below 2**64: proved by the bound */
       low[j] += bias.limb[0];
       high[j] += (int64_t)bias.limb[1] + (low[j] < bias.limb[0]);
+    }
+    if (sink->accumulator.bits && sink->accumulator.overflow == IM_WRAP) {
+      for (int j = 0; j < place.columns; j++) {
+        int64_t sum = im_enter((int64_t)low[j], sink->accumulator.bits, IM_WRAP);
+        low[j] = (uint64_t)sum;
+        high[j] = sum >> 63;
+      }
     }
 #define REQUANTIZE(RULES)                                                       \
   if (elem == IM_I32)                                                           \

@@ -7,19 +7,21 @@
 /* How operands are cut into words, and which accumulators sum their products exactly: the proofs
  * stand in select.c. */
 typedef enum {
-  IM_SCHEME_I8,       /* four int8 in a word, a's offset to unsigned; int32 */
-  IM_SCHEME_I16,      /* two int16 in a word; int32 for as long as the range allows */
-  IM_SCHEME_I16SPLIT, /* the same modulo 2**32, and a sum of high halves */
-  IM_SCHEME_I16ANY,   /* the same modulo 2**32, repaired by a sum of high bytes */
-  IM_SCHEME_I24,      /* two limbs of 12 bits, three products (Karatsuba); int32 */
-  IM_SCHEME_I24X16,   /* two limbs of 12 bits by int16, two products; int32 */
-  IM_SCHEME_I16X24,   /* int16 by two limbs of 12 bits */
-  IM_SCHEME_F64,      /* float64 that hold integers */
-  IM_SCHEME_I32,      /* an int32 in a word of 64 bits; int64 */
-  IM_SCHEME_I32ANY,   /* the same modulo 2**64, repaired by a sum of top bits; 128 bits */
-  IM_SCHEME_I64,      /* int64 products and sums */
-  IM_SCHEME_I128,     /* int64 operands, 128-bit sums */
-  IM_SCHEME_WIDE,     /* int64 operands, sums of three limbs */
+  IM_SCHEME_I8,            /* four int8 in a word, a's offset to unsigned; int32 */
+  IM_SCHEME_I16,           /* two int16 in a word; int32 for as long as the range allows */
+  IM_SCHEME_I16SPLIT,      /* the same modulo 2**32, and a sum of high halves */
+  IM_SCHEME_I16ANY,        /* the same modulo 2**32, repaired by a sum of high bytes */
+  IM_SCHEME_I24,           /* two limbs of 12 bits, three products (Karatsuba); int32 */
+  IM_SCHEME_I24X16,        /* two limbs of 12 bits by int16, two products; int32 */
+  IM_SCHEME_I16X24,        /* int16 by two limbs of 12 bits */
+  IM_SCHEME_F64,           /* float64 that hold integers */
+  IM_SCHEME_I32,           /* an int32 in a word of 64 bits; int64 */
+  IM_SCHEME_I32ANY,        /* the same modulo 2**64, repaired by a sum of top bits; 128 bits */
+  IM_SCHEME_I64,           /* int64 products and sums */
+  IM_SCHEME_I128,          /* int64 operands, 128-bit sums */
+  IM_SCHEME_WIDE,          /* int64 operands, sums of three limbs */
+  IM_SCHEME_IN_ORDER,      /* int64 sums that saturate at every step: order.c */
+  IM_SCHEME_IN_ORDER_WIDE, /* the same with products of 128 bits */
 } im_scheme;
 
 /* Every value lies in low .. high, which hold 0. */
@@ -43,7 +45,7 @@ typedef enum {
   IM_DISCARD
 } im_sink_kind;
 
-/* What becomes of the exact sum s in row i, column j of an (m, n) result:
+/* What becomes of the sum s in row i, column j of an (m, n) result, once it is in the accumulator:
  *   IM_REQUANTIZE  out = requantize(s + bias[j] * 2**bias_shift, frac_in, fmt)
  *   IM_UPDATE      out = enter(out + R(-s)), from frac_in, by fmt's rules
  *   IM_TO_FLOAT    out = s * 2**-frac_in, correctly rounded (out holds float64)
@@ -62,6 +64,7 @@ typedef struct {
   void (*finish)(const void* context, int64_t at, int64_t count); /* NULL for none */
   const void* context;
   im_count* count; /* by one thread at a time */
+  im_accumulator accumulator;
 } im_sink;
 
 /* A rectangle of a result of n columns. */

@@ -4,10 +4,10 @@
  *   axpy    m = 1 and b's rows are contiguous (the error sent down, b = W)
  *   outer   k = 1 (the gradient of one sample)
  *
- * Accumulator int64, exact where row_fits_i64 says so; for an outer product of int32 always,
- * since 2**31 * 2**31 = 2**62. Zero operands are left out: they add nothing to an exact sum, and
- * change no weight, since R(0) = 0 and a weight is in its format already. Pixels, outputs of a
- * relu and its deltas are mostly zero.
+ * Accumulator int64, exact where row_fits says so; for an outer product of int32 always, since
+ * 2**31 * 2**31 = 2**62: what overflows in the accumulator of the call is left to the sink. Zero
+ * operands are left out: they add nothing to an exact sum, and change no weight, since R(0) = 0 and
+ * a weight is in its format already. Pixels, outputs of a relu and its deltas are mostly zero.
  */
 #include "gemm.h"
 
@@ -117,15 +117,16 @@ static void outer(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_
   }
 }
 
-/* Whether int64 holds every sum of one row by columns of at most 2**(b.bits - 1), bias included. */
-static bool row_fits_i64(im_matrix a, int b_bits, int64_t k, uint64_t bias) {
+/* Whether all sums of one row by columns of at most 2**(b.bits - 1), bias included, and partial
+ * ones in any order, are at most `most`, which int64 holds. */
+static bool row_fits(im_matrix a, int b_bits, int64_t k, uint64_t bias, uint64_t most) {
   uint64_t sum = 0; /* fewer than 2**32 magnitudes of at most 2**31 */
   for (int64_t i = 0; i < k; i++) {
     int64_t v = *(const int32_t*)((const char*)a.data + i * a.col_stride);
     sum += (uint64_t)(v < 0 ? -v : v);
   }
-  return sum <= (uint64_t)INT64_MAX >> (b_bits - 1) && (sum << (b_bits - 1)) + bias >= bias &&
-         (sum << (b_bits - 1)) + bias <= INT64_MAX;
+  return sum <= most >> (b_bits - 1) && (sum << (b_bits - 1)) + bias >= bias &&
+         (sum << (b_bits - 1)) + bias <= most;
 }
 
 bool im_vector_product(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
@@ -133,7 +134,7 @@ bool im_vector_product(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, i
   if (a.elem != IM_I32 || b.elem != IM_I32) return false;
   if (k == 1 && !sink->bias) {
     int shift = sink->frac_in - sink->fmt.frac;
-    if (sink->kind == IM_UPDATE && sink->fmt.bits <= 32 &&
+    if (sink->kind == IM_UPDATE && !sink->accumulator.bits && sink->fmt.bits <= 32 &&
         im_update_is_narrow(shift, sink->fmt.bits))
       update_outer(a, b, m, n, sink);
     else
@@ -143,7 +144,8 @@ bool im_vector_product(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, i
   if (m != 1 || !(b.row_stride == 4 || b.col_stride == 4)) return false;
   uint64_t bias = 0;
   if (sink->bias) bias = im_bias_bound(sink->bias, sink->bias_elem, n, sink->bias_shift);
-  if (!row_fits_i64(a, b.bits, k, bias)) return false;
+  uint64_t limit = im_limit(sink->accumulator);
+  if (!row_fits(a, b.bits, k, bias, limit < INT64_MAX ? limit : INT64_MAX)) return false;
   if (b.row_stride == 4)
     dot(isa, a, b, n, k, sink);
   else

@@ -43,6 +43,7 @@ im_status im_layer_forward(im_work* work, int l, int64_t n) {
       .out = here->Z,
       .finish = activate_fresh,
       .context = &fresh,
+      .accumulator = work->net->accumulator,
   };
   im_gemm_options options = {.kernel = -1, .kept = work->training ? NULL : layer->packed_W};
   return im_gemm(work->isa, im_operand(work->layers[l - 1].A, below, layer->n_in),
@@ -62,6 +63,7 @@ im_status im_layer_backward(im_work* work, int l, int64_t n) {
       .out = here->D,
       .finish = gate_fresh,
       .context = &fresh,
+      .accumulator = work->net->accumulator,
   };
   return im_gemm(work->isa, im_operand(work->layers[l + 1].D, above->delta, above->n_out),
                  im_operand(above->W, above->weight, above->n_in), n, layer->n_out, above->n_out,

@@ -39,6 +39,7 @@ static im_status observe_forward(im_work* work, int l, int64_t n, int64_t* activ
         .bias_elem = im_elem_of(layer->weight),
         .bias_shift = below.frac,
         .count = count,
+        .accumulator = net->accumulator,
     };
     status = im_gemm(work->isa, im_operand(work->layers[l - 1].A, below, layer->n_in),
                      im_transposed(im_operand(layer->W, layer->weight, layer->n_in)), n,
@@ -66,6 +67,7 @@ static im_status observe_backward(im_work* work, int l, int64_t n) {
       .fmt = layer->delta,
       .frac_in = above->delta.frac + above->weight.frac,
       .count = im_count_of(work, l, IM_E),
+      .accumulator = net->accumulator,
   };
   sink.count->entries += (uint64_t)entries;
   return im_gemm(work->isa, im_operand(work->layers[l + 1].D, above->delta, above->n_out),

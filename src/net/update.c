@@ -20,6 +20,7 @@ static im_matrix inputs(const im_work* work, int l) {
 im_status im_weight_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift) {
   const im_layer* layer = &work->net->layers[l - 1];
   sink.frac_in = layer->delta.frac + im_activation_format(work->net, l - 1).frac + shift;
+  sink.accumulator = work->net->accumulator;
   return im_gemm(work->isa, deltas(work, l), inputs(work, l), layer->n_out, layer->n_in, n, &sink,
                  im_gemm_default, &work->scratch);
 }
@@ -27,6 +28,7 @@ im_status im_weight_gradient(im_work* work, int l, int64_t n, im_sink sink, int 
 im_status im_bias_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift) {
   const im_layer* layer = &work->net->layers[l - 1];
   sink.frac_in = layer->delta.frac + shift;
+  sink.accumulator = work->net->accumulator;
   return im_gemm(work->isa, deltas(work, l), ones, layer->n_out, 1, n, &sink, im_gemm_default,
                  &work->scratch);
 }

@@ -149,8 +149,8 @@ static void product(void) {
       for (int kernel = -1; kernel < 0 || im_isa_kernel(isa, kernel); kernel++) {
         if (kernel >= 0 && !im_isa_kernel_usable(isa, kernel)) continue;
         memset(out, 0x55, (size_t)(m * n) * size_in(fmt));
-        im_status status = im_matmul(isa, left, right, m, n, k, bias, IM_I64, bias_shift, frac_in,
-                                     fmt, out, kernel, &scratch);
+        im_status status = im_matmul(isa, left, right, m, n, k, bias, IM_I64, bias_shift,
+                                     (im_accumulator){0}, frac_in, fmt, out, kernel, &scratch);
         if (kernel >= 0 && status == IM_NOT_EXACT) continue;
         if (status != IM_OK) fail("a product is refused");
         compare(im_isa_name(isa), kernel < 0 ? "product" : im_isa_kernel(isa, kernel), out, want,

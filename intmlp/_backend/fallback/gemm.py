@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..._check import choice
-from ...qformat import QFormat
-from .arith import Array, add, lift, requantize
+from ...qformat import Accumulator, QFormat
+from .arith import Array, add, enter, lift, requantize, widen
 
 # Each kernel's accumulator, the cheapest first, with what the bound of `product` is below for it.
 _KERNELS = {"f64": 2.0**53, "i64": 2.0**62, "unbounded": np.inf}
@@ -59,6 +59,59 @@ def product(a: Array, b: Array, kernel: str | None = None) -> Array:
     return out
 
 
+def accumulated(
+    a: Array,
+    b: Array,
+    accumulator: Accumulator | None,
+    bias: Array | None = None,
+    bias_shift: int = 0,
+    kernel: str | None = None,
+) -> Array:
+    """Return ``a @ b + bias * 2**bias_shift`` as `accumulator` adds it up; exact without one.
+
+    Parameters are those of `matmul`, which documents them.
+    """
+    start = None if bias is None else lift(bias, bias_shift)
+    if not _saturates_in_order(a, b, accumulator, start):
+        exact = product(a, b, kernel)
+        exact = exact if start is None else add(exact, start)
+        return exact if accumulator is None else enter(exact, _register(accumulator))
+    assert accumulator is not None
+    if kernel is not None:
+        raise ValueError(f"kernel must be None where sums saturate in order, got {kernel!r}")
+    register = _register(accumulator)
+    bound = register.raw_max + 1 + _largest(a) * _largest(b)  # of a sum and one more product
+    a, b = widen(a, bound), widen(b, bound)
+    sums = np.zeros((len(a), b.shape[1]), np.int64)
+    sums = sums if start is None else sums + enter(start, register)
+    for step in range(len(b)):
+        sums = enter(widen(sums, bound) + a[:, step, np.newaxis] * b[step], register)
+    return sums
+
+
+def _register(accumulator: Accumulator) -> QFormat:
+    """Return the format of integers whose overflow rule is the accumulator's."""
+    return QFormat(accumulator.bits, 0, overflow=accumulator.overflow)
+
+
+def _largest(s: Array) -> int:
+    """Return the largest magnitude in `s`."""
+    return max(int(s.max(initial=0)), -int(s.min(initial=0)))
+
+
+def _saturates_in_order(
+    a: Array, b: Array, accumulator: Accumulator | None, start: Array | None
+) -> bool:
+    """Return whether a partial sum may leave an accumulator that saturates.
+
+    Else the sums are the exact ones, or, of an accumulator that wraps, end as they do.
+    """
+    if accumulator is None or accumulator.overflow == "wrap":
+        return False
+    bound = len(b) * _largest(a) * _largest(b) + (0 if start is None else _largest(start))
+    return bound > _register(accumulator).raw_max
+
+
 def matmul(
     a: Array,
     b: Array,
@@ -67,6 +120,7 @@ def matmul(
     frac_in: int,
     fmt: QFormat,
     kernel: str | None = None,
+    accumulator: Accumulator | None = None,
 ) -> Array:
     """Return ``a @ b + bias * 2**bias_shift``, exact and then requantized once into `fmt`.
 
@@ -82,6 +136,8 @@ def matmul(
         The format of the result.
     kernel : str, optional
         Forces one of `matmul_kernels`.
+    accumulator : Accumulator, optional
+        In which the sum is added up.
 
     Returns
     -------
@@ -92,20 +148,21 @@ def matmul(
     ValueError
         Where `kernel` is unknown, or where its sums are not proved to be exact.
     """
-    total = product(a, b, kernel)
-    if bias is not None:
-        total = add(total, lift(bias, bias_shift))
+    total = accumulated(a, b, accumulator, bias, bias_shift, kernel)
     return requantize(total, frac_in, fmt)
 
 
 def explain_matmul(
-    a: Array, b: Array, bias: Array | None, bias_shift: int
+    a: Array, b: Array, bias: Array | None, bias_shift: int, accumulator: Accumulator | None
 ) -> tuple[str, str, tuple[int, int], tuple[int, int], int]:
     """Return kernel, accumulator, ranges of `a` and `b`, steps of a block."""
     kernel = next(name for name, limit in _KERNELS.items() if _bound(a, b) < limit)
-    accumulator = {"f64": "float64", "i64": "int64", "unbounded": "Python integers"}[kernel]
+    summed_in = {"f64": "float64", "i64": "int64", "unbounded": "Python integers"}[kernel]
+    start = None if bias is None else lift(bias, bias_shift)
+    if _saturates_in_order(a, b, accumulator, start):
+        kernel, summed_in = "in_order", "integers"
     a_range, b_range = ((int(x.min(initial=0)), int(x.max(initial=0))) for x in (a, b))
-    return kernel, accumulator, a_range, b_range, a.shape[1]
+    return kernel, summed_in, a_range, b_range, a.shape[1]
 
 
 def dot(a: Array, b: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...qformat import QFormat
+from ...qformat import Accumulator, QFormat
 from .arith import Array, requantize
 from .gemm import dot, matmul
 
@@ -19,12 +19,20 @@ if TYPE_CHECKING:
     from ...nn.network import Activation, Layer
 
 
-def pre_activation(layer: Layer, below: QFormat, a: Array, w: Array, b: Array | None) -> Array:
+def pre_activation(
+    layer: Layer,
+    below: QFormat,
+    a: Array,
+    w: Array,
+    b: Array | None,
+    accumulator: Accumulator | None,
+) -> Array:
     """Return Z (n, n_out) of a layer over `a` (n, n_in) in the format `below`."""
     if a.dtype.kind == "f":
         return dot(a, w.T) if b is None else dot(a, w.T) + b
     frac_in = below.frac + layer.formats.weight.frac
-    return matmul(a, w.T, b, below.frac, frac_in, layer.formats.activation)
+    fmt = layer.formats.activation
+    return matmul(a, w.T, b, below.frac, frac_in, fmt, accumulator=accumulator)
 
 
 def activate(layer: Layer, z: Array) -> Array:
@@ -61,8 +69,9 @@ def delta(layer: Layer, z: Array, e: Array, frac: int) -> Array:
     return requantize(np.where(alive, e, 0), frac + halvings, layer.formats.delta)
 
 
-def error(layer: Layer, d: Array, w: Array, fmt: QFormat) -> Array:
+def error(layer: Layer, d: Array, w: Array, fmt: QFormat, accumulator: Accumulator | None) -> Array:
     """Return E (n, n_in) of the layer below, whose delta format is `fmt`, from D of this one."""
     if d.dtype.kind == "f":
         return dot(d, w)
-    return matmul(d, w, None, 0, layer.formats.delta.frac + layer.formats.weight.frac, fmt)
+    frac_in = layer.formats.delta.frac + layer.formats.weight.frac
+    return matmul(d, w, None, 0, frac_in, fmt, accumulator=accumulator)

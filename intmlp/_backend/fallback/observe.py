@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...qformat import QFormat
+from ...qformat import Accumulator, QFormat
 from .arith import Array, add, lift, magnitude, negate, round_raw, round_real, scale, widen
-from .gemm import product
+from .gemm import accumulated
 from .layer import derivative
 
 if TYPE_CHECKING:
@@ -37,19 +37,25 @@ def count_values(v: Array, fmt: QFormat) -> Counts:
 
 
 def count_pre_activation(
-    layer: Layer, below: QFormat, a: Array, w: Array, b: Array | None
+    layer: Layer,
+    below: QFormat,
+    a: Array,
+    w: Array,
+    b: Array | None,
+    accumulator: Accumulator | None,
 ) -> Counts:
     """Count the entries of Z, of raw arrays."""
-    s = product(a, w.T)
-    s = s if b is None else add(s, lift(b, below.frac))
+    s = accumulated(a, w.T, accumulator, b, below.frac)
     fmt = layer.formats.activation
     return count_values(round_raw(s, below.frac + layer.formats.weight.frac, fmt), fmt)
 
 
-def count_error(layer: Layer, d: Array, w: Array, fmt: QFormat) -> Counts:
+def count_error(
+    layer: Layer, d: Array, w: Array, fmt: QFormat, accumulator: Accumulator | None
+) -> Counts:
     """Count the entries of E of the layer below, whose delta format is `fmt`, of raw arrays."""
     frac = layer.formats.delta.frac + layer.formats.weight.frac
-    return count_values(round_raw(product(d, w), frac, fmt), fmt)
+    return count_values(round_raw(accumulated(d, w, accumulator), frac, fmt), fmt)
 
 
 def count_delta(layer: Layer, z: Array, e: Array, frac: int) -> Counts:

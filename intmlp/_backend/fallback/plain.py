@@ -16,6 +16,12 @@ def plain_requantize(s: object, frac_in: object, fmt: object) -> None:
 
 
 def plain_matmul(
-    a: object, b: object, frac_in: object, fmt: object, bias: object, bias_frac: object
+    a: object,
+    b: object,
+    frac_in: object,
+    fmt: object,
+    bias: object,
+    bias_frac: object,
+    accumulator: object,
 ) -> None:
     """Leave all arguments to the checked way."""

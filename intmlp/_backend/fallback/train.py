@@ -194,7 +194,7 @@ class Net:
         a = read(inputs, self._formats[0])
         for i, layer in enumerate(self._network.layers):
             w, b = self._parameters(i, read)
-            z = pre_activation(layer, self._formats[i], a, w, b)
+            z = pre_activation(layer, self._formats[i], a, w, b, self._network.accumulator)
             a = activate(layer, z)
             yield z, a
 
@@ -216,13 +216,14 @@ class Net:
             d = finite(delta(layer, read(tape[i][0], formats[i + 1]), e, frac))
             deltas.append(d)
             a = read(tape[i - 1][1] if i else inputs, below)
-            weights.append(weight_gradient(layer, below, d, a, average_shift))
+            sums_in = network.accumulator
+            weights.append(weight_gradient(layer, below, d, a, average_shift, sums_in))
             if network.bias:
-                biases.append(bias_gradient(layer, d, average_shift))
+                biases.append(bias_gradient(layer, d, average_shift, sums_in))
             if i:
                 w, _ = self._parameters(i, read)
                 fmt = network.layers[i - 1].formats.delta
-                e, frac = finite(error(layer, d, w, fmt)), fmt.frac
+                e, frac = finite(error(layer, d, w, fmt, sums_in)), fmt.frac
         return _Batch(right, loss, weights[::-1], biases[::-1], inputs, tape, deltas[::-1], of_loss)
 
     def _update(self, batch: _Batch, lr_shift: int) -> list[tuple[Array, Any]]:
@@ -288,7 +289,9 @@ class Net:
         counts: Counts = {"entries": z.size}
         if parts.forward == "fixed":
             a = batch.tape[i - 1][1] if i else batch.inputs
-            counts = count_pre_activation(layer, self._formats[i], a, *self._parameters(i, to_raw))
+            w, b = self._parameters(i, to_raw)
+            sums_in = self._network.accumulator
+            counts = count_pre_activation(layer, self._formats[i], a, w, b, sums_in)
         elif parts.backward == "fixed":
             counts = count_values(round_real(z, fmt), fmt)
         alive, _ = derivative(layer.activation, _READ[parts.backward](z, fmt))
@@ -303,9 +306,9 @@ class Net:
         if i + 1 < len(self._network.layers):
             above, d = self._network.layers[i + 1], batch.deltas[i + 1]
             w, _ = self._parameters(i + 1, to_raw)
-            fmt = layer.formats.delta
-            seen[i, "E"] = count_error(above, d, w, fmt)
-            e, frac = error(above, d, w, fmt), fmt.frac
+            fmt, sums_in = layer.formats.delta, self._network.accumulator
+            seen[i, "E"] = count_error(above, d, w, fmt, sums_in)
+            e, frac = error(above, d, w, fmt, sums_in), fmt.frac
         z = to_raw(batch.tape[i][0], self._formats[i + 1])
         seen[i, "D"] = count_delta(layer, z, e, frac)
         return seen

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ...qformat import QFormat
+from ...qformat import Accumulator, QFormat
 from .arith import (
     Array,
     add,
     enter,
     finite,
-    magnitude,
     negate,
     quantize,
     real,
@@ -23,9 +22,8 @@ from .arith import (
     round_raw,
     round_real,
     scale,
-    widen,
 )
-from .gemm import dot, product
+from .gemm import accumulated, dot
 
 if TYPE_CHECKING:
     from ...nn.network import Layer
@@ -39,19 +37,27 @@ class Gradient(NamedTuple):
 
 
 def weight_gradient(
-    layer: Layer, below: QFormat, d: Array, a: Array, average_shift: int
+    layer: Layer,
+    below: QFormat,
+    d: Array,
+    a: Array,
+    average_shift: int,
+    accumulator: Accumulator | None,
 ) -> Gradient:
     """Return D.T @ A (n_out, n_in), averaged; it is not yet rounded on raw arrays."""
     if d.dtype.kind == "f":
         return Gradient(finite(real(dot(d.T, a), average_shift)), 0)
-    return Gradient(product(d.T, a), layer.formats.delta.frac + below.frac + average_shift)
+    total = accumulated(d.T, a, accumulator)
+    return Gradient(total, layer.formats.delta.frac + below.frac + average_shift)
 
 
-def bias_gradient(layer: Layer, d: Array, average_shift: int) -> Gradient:
+def bias_gradient(
+    layer: Layer, d: Array, average_shift: int, accumulator: Accumulator | None
+) -> Gradient:
     """Return the sum over the batch of D (n_out,), averaged; not yet rounded on raw arrays."""
     if d.dtype.kind == "f":
         return Gradient(finite(real(dot(np.ones((1, len(d))), d)[0], average_shift)), 0)
-    total = widen(d, len(d) * magnitude(d)).sum(axis=0)
+    total = accumulated(d.T, np.ones((len(d), 1), np.int32), accumulator)[:, 0]
     return Gradient(total, layer.formats.delta.frac + average_shift)
 
 
