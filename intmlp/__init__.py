@@ -23,10 +23,14 @@ if TYPE_CHECKING:
         Observation,
         Parts,
         Step,
+        hard_sigmoid,
+        hard_tanh,
         leaky_relu,
         linear,
         normal,
         relu,
+        sigmoid,
+        tanh,
         uniform,
     )
 
@@ -48,6 +52,8 @@ __all__ = [
     "dequantize",
     "explain_matmul",
     "get_num_threads",
+    "hard_sigmoid",
+    "hard_tanh",
     "leaky_relu",
     "linear",
     "matmul",
@@ -57,6 +63,8 @@ __all__ = [
     "requantize",
     "set_num_threads",
     "show_config",
+    "sigmoid",
+    "tanh",
     "uniform",
 ]
 

@@ -136,7 +136,16 @@ im_status im_explain_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t
 
 /* Networks ----------------------------------------------------------------------------------- */
 
-typedef enum { IM_LINEAR, IM_RELU, IM_LEAKY_RELU } im_activation;
+typedef enum {
+  IM_LINEAR,
+  IM_RELU,
+  IM_LEAKY_RELU,
+  IM_HARD_TANH,
+  IM_HARD_SIGMOID,
+  IM_SIGMOID,
+  IM_TANH
+} im_activation;
+typedef enum { IM_SSE, IM_HALF_SSE, IM_CROSS_ENTROPY } im_loss_kind;
 
 /* The fields are those of Layer in intmlp/nn/network.py; arrays are contiguous, C order. */
 typedef struct {
@@ -145,6 +154,7 @@ typedef struct {
   im_activation function;
   bool half_at_zero;           /* relu: derivative 1/2 at zero, else 0 */
   int slope_shift;             /* leaky_relu: 1..63 */
+  const int16_t* table;        /* sigmoid, tanh, fixed: A of each Z, the lowest first */
   void *W, *b;                 /* raw (n_out, n_in), (n_out); NULL where absent */
   double *master_W, *master_b; /* the same in float64; NULL where absent */
   im_packed* packed_W;         /* of forward passes and gradients: training does not keep any */
@@ -155,7 +165,10 @@ typedef struct {
   im_format input;
   im_layer* layers;
   int depth;
-  bool half_loss, two_step;
+  im_loss_kind loss;
+  const int32_t* exps; /* cross_entropy: t of a distance from the largest output; 0 from */
+  int64_t exps_size;   /* exps_size on; NULL where no pass is fixed */
+  bool two_step;
   bool forward_float, backward_float, update_float;
   im_accumulator accumulator; /* of all sums of fixed parts */
 } im_net;

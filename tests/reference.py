@@ -139,6 +139,93 @@ def matmul(a, b, frac_in, fmt, bias=None, bias_frac=None, accumulator=None):
 
 # --- 3. Layers ------------------------------------------------------------------------------
 
+EXP_BITS = 700
+
+
+@functools.cache
+def exp_bits(numerator, frac):
+    """exp(numerator * 2**-frac) for an argument of at most 0, in units of 2**-EXP_BITS.
+
+    By the series of exp, of an argument that is halved until it is below 2**-10, squared as often.
+    Every operation errs by some units of 2**-(EXP_BITS + 60), and each squaring doubles that.
+    """
+    one = 1 << EXP_BITS + 60
+    halvings = max(0, numerator.bit_length() - frac) + 10
+    x = (numerator * one) >> (frac + halvings)
+    total = term = one
+    n = 1
+    while term not in (0, -1):
+        term = (term * x // n) >> EXP_BITS + 60
+        total, n = total + term, n + 1
+    for _ in range(halvings):
+        total = (total * total) >> EXP_BITS + 60
+    return total >> 60
+
+
+def rounded_function(kind, z, frac, fmt):
+    """The value at z * 2**-frac, in units of fmt, rounded; its overflow is not handled.
+
+    The error of exp is far smaller than the distance of any of these values to what rounding
+    changes at, but for the ends that they come near to: there the value is moved inside.
+    """
+    exp = Fraction(exp_bits(-abs(z) * (2 if kind == "tanh" else 1), frac), 2**EXP_BITS)
+    tiny = power(-EXP_BITS)
+    match kind:
+        case "exp":
+            value = exp
+        case "sigmoid":
+            value = 1 / (1 + exp) if z >= 0 else exp / (1 + exp)
+            value = max(tiny, min(1 - tiny, value))
+        case "tanh":
+            value = min(1 - tiny, (1 - exp) / (1 + exp)) * (1 if z >= 0 else -1)
+    return R(value, fmt)
+
+
+def held(z, low, high):
+    """z where it lies within low..high, else the nearer end; NaN stays."""
+    return low if z < low else high if z > high else z
+
+
+def float_exp(x):
+    """exp of section 7."""
+    if x != x:
+        return x
+    if x < -745:
+        return 0.0
+    if x > 709.75:
+        return math.inf
+    k = round(x * 1.4426950408889634)
+    r = (x - k * 0.693147180369123816490) - k * 1.90821492927058770002e-10
+    p = 1 / math.factorial(13)
+    for n in range(12, -1, -1):
+        p = p * r + 1 / math.factorial(n)
+    return p * 2.0 ** (k // 2) * 2.0 ** (k - k // 2)
+
+
+def float_log(x):
+    """log of section 7."""
+    m, e = math.frexp(x)
+    if m < 0.70710678118654752440:
+        m, e = 2 * m, e - 1
+    f = (m - 1) / (m + 1)
+    z = f * f
+    p = 1 / 23
+    for n in range(21, 0, -2):
+        p = p * z + 1 / n
+    return e * 0.693147180369123816490 + (e * 1.90821492927058770002e-10 + (2 * f) * p)
+
+
+def softmax(row, fmt):
+    """For a row of raw outputs, the exact (t_i, S)."""
+    t = [rounded_function("exp", a - max(row), fmt.frac, Format(64, 30, "half_even")) for a in row]
+    return t, sum(t)
+
+
+def float_softmax(row):
+    """For a row of floats, (exp(a - a_max), their sum)."""
+    exps = [float_exp(a - max(row)) for a in row]
+    return exps, float_sum((e, 1.0) for e in exps)
+
 
 class Activation(NamedTuple):
     kind: str
@@ -146,24 +233,51 @@ class Activation(NamedTuple):
     slope_shift: int = 0  # leaky_relu
 
     def fixed(self, z, fmt):
-        if self.kind == "relu":
-            return max(z, 0)
-        if self.kind == "leaky_relu" and z < 0:
-            return requantize(z, fmt.frac + self.slope_shift, fmt)
+        one = 2**fmt.frac
+        match self.kind:
+            case "relu":
+                return max(z, 0)
+            case "leaky_relu" if z < 0:
+                return requantize(z, fmt.frac + self.slope_shift, fmt)
+            case "hard_tanh":
+                return max(-one, min(one, z))
+            case "hard_sigmoid":
+                return max(0, min(one, requantize(z + 2 * one, fmt.frac + 2, fmt)))
+            case "sigmoid" | "tanh":
+                return enter(rounded_function(self.kind, z, fmt.frac, fmt), fmt)
         return z
 
     def float(self, z):
-        if self.kind == "relu":
-            return z if z > 0 else 0.0
-        if self.kind == "leaky_relu" and not z >= 0:
-            return z * 2.0**-self.slope_shift
+        match self.kind:
+            case "relu":
+                return z if z > 0 else 0.0
+            case "leaky_relu" if not z >= 0:
+                return z * 2.0**-self.slope_shift
+            case "hard_tanh":
+                return held(z, -1.0, 1.0)
+            case "hard_sigmoid":
+                return held((z + 2.0) * 0.25, 0.0, 1.0)
+            case "sigmoid":
+                return 1.0 / (1.0 + float_exp(-z))
+            case "tanh":
+                return 1.0 - 2.0 / (float_exp(2.0 * z) + 1.0)
         return z
 
-    def derivative(self, z):
-        if self.kind == "relu":
-            return self.at_zero if z == 0 else Fraction(z > 0)
-        if self.kind == "leaky_relu" and z < 0:
-            return power(-self.slope_shift)
+    def derivative(self, z, a):
+        """f' of real values: exact, where they are fractions, or rounded, where they are floats."""
+        match self.kind:
+            case "relu":
+                return self.at_zero if z == 0 else Fraction(z > 0)
+            case "leaky_relu" if z < 0:
+                return power(-self.slope_shift)
+            case "hard_tanh":
+                return Fraction(-1 < z < 1)
+            case "hard_sigmoid":
+                return Fraction(-2 < z < 2) / 4
+            case "sigmoid":
+                return a * (1 - a)
+            case "tanh":
+                return 1 - a * a
         return Fraction(1)
 
 
@@ -309,7 +423,11 @@ class Network:
     def report(self, output, y):
         """Return the number of right samples and the loss of a batch."""
         fmt, half = self.formats[-1], self.loss == "half_sse"
-        if self.parts.forward == "float":
+        if self.loss == "cross_entropy":
+            loss = self.cross_entropy(output, y)
+            convert = as_floats if self.parts.forward == "float" else as_raw
+            y = convert(y, fmt)
+        elif self.parts.forward == "float":
             y = as_floats(y, fmt)
             errors = flat(each(operator.sub, output, y))
             loss = float_sum(zip(errors, errors, strict=True)) * (0.5 if half else 1.0)
@@ -323,6 +441,44 @@ class Network:
         )
         return right, loss
 
+    def cross_entropy(self, output, y):
+        """The reported loss, a float sum of products."""
+        fmt, terms = self.formats[-1], []
+        for row, target in zip(output, y, strict=True):
+            if self.parts.forward == "float":
+                target = as_floats(target, fmt)
+                log = float_log(float_softmax(row)[1])
+                below = [max(row) - a for a in row]
+            else:
+                target = as_floats(as_raw(target, fmt), fmt)
+                log = float_log(double(Fraction(softmax(row, fmt)[1], 2**30)))
+                below = [dequantize(max(row) - a, fmt) for a in row]
+            terms += [(t, log + b) if t else (0.0, 0.0) for t, b in zip(target, below, strict=True)]
+        return float_sum(terms)
+
+    def loss_gradient(self, output, y):
+        """The gradient of the loss: floats, or exact real numbers of raw outputs and targets."""
+        if self.loss == "cross_entropy":
+            rows = []
+            for row, target in zip(output, y, strict=True):
+                if self.parts.backward == "float":
+                    exps, s = float_softmax(row)
+                    rows.append([e / s - t for e, t in zip(exps, target, strict=True)])
+                else:
+                    exps, s = softmax(row, self.formats[-1])
+                    target = [t * power(-self.formats[-1].frac) for t in target]
+                    rows.append([Fraction(e, s) - t for e, t in zip(exps, target, strict=True)])
+            return rows
+        unit = 1.0 if self.parts.backward == "float" else power(-self.formats[-1].frac)
+        return each(lambda a, t: (a - t) * unit * (2 if self.loss == "sse" else 1), output, y)
+
+    def slopes(self, i, Z, A):
+        """f' of layer i: floats, or exact, of raw tensors."""
+        activation, fmt = self.layers[i].activation, self.layers[i].fA
+        if self.parts.backward == "fixed":
+            Z, A = each(lambda z: z * power(-fmt.frac), Z), each(lambda a: a * power(-fmt.frac), A)
+        return each(activation.derivative, Z, A)
+
     def backward(self, Z, A, y):
         """Return D_1 .. D_L, and the A_0 .. A_(L-1) that the gradient reads."""
         finite(Z), finite(A)
@@ -332,14 +488,13 @@ class Network:
             convert, run = as_raw, self.fixed_backward
         Z = [convert(z, fmt) for z, fmt in zip(Z, self.formats[1:], strict=True)]
         A = [convert(a, fmt) for a, fmt in zip(A, self.formats, strict=True)]
-        return run(Z, A[-1], convert(y, self.formats[-1])), A[:-1]
+        return run(Z, A, convert(y, self.formats[-1])), A[:-1]
 
-    def fixed_backward(self, Z, output, y):
+    def fixed_backward(self, Z, A, y):
         D = [None] * len(self.layers)
-        grad = each(operator.sub, output, y)
-        E, frac = each(lambda e: 2 * e if self.loss == "sse" else e, grad), self.formats[-1].frac
+        E, frac = self.loss_gradient(A[-1], y), 0
         for i, layer in reversed(list(enumerate(self.layers))):
-            slopes = each(layer.activation.derivative, Z[i])
+            slopes = self.slopes(i, Z[i], A[i + 1])
             D[i] = each(requantize, each(operator.mul, slopes, E), frac_in=frac, fmt=layer.fD)
             if i > 0:
                 frac, fD = layer.fD.frac + layer.fW.frac, self.layers[i - 1].fD
@@ -348,12 +503,11 @@ class Network:
                 frac = fD.frac
         return D
 
-    def float_backward(self, Z, output, y):
+    def float_backward(self, Z, A, y):
         D = [None] * len(self.layers)
-        grad = each(operator.sub, output, y)
-        E = each(lambda e: 2.0 * e if self.loss == "sse" else e, grad)
-        for i, layer in reversed(list(enumerate(self.layers))):
-            slopes = each(layer.activation.derivative, Z[i])
+        E = self.loss_gradient(A[-1], y)
+        for i in reversed(range(len(self.layers))):
+            slopes = self.slopes(i, Z[i], A[i + 1])
             D[i] = finite(each(lambda f, e: float(f) * e if f else 0.0, slopes, E))
             if i > 0:
                 E = finite(float_products(D[i], self.floats()[i][0]))
@@ -443,7 +597,7 @@ class Network:
                 rows[number, "Z"] = entering(self.exact_pre_activations(i, x, A), layer.fA)
             elif not backward_float:
                 rows[number, "Z"] = entering(each(Fraction, Z[i]), layer.fA)
-            slopes = each(layer.activation.derivative, as_read(Z[i], layer.fA))
+            slopes = self.slopes(i, as_read(Z[i], layer.fA), as_read(A[i + 1], layer.fA))
             if layer.activation.kind == "relu":
                 rows[number, "Z"].inactive = elements(slopes).count(0)
                 idle[number] = [set(unit) == {0} for unit in transpose(slopes)]
@@ -458,13 +612,7 @@ class Network:
                         lambda e, fD: enter(R(e, fD), fD) * power(-fD.frac), exact, fD=layer.fD
                     )
                 else:
-                    unit = power(-layer.fA.frac) * (2 if self.loss == "sse" else 1)
-                    E = each(
-                        lambda a, t, unit: (a - t) * unit,
-                        as_raw(A[-1], layer.fA),
-                        as_raw(y, layer.fA),
-                        unit=unit,
-                    )
+                    E = self.loss_gradient(as_raw(A[-1], layer.fA), as_raw(y, layer.fA))
                 rows[number, "D"] = entering(each(operator.mul, slopes, E), layer.fD)
             for j, w in enumerate(self.tensors[i]):
                 counts = Counts()

@@ -154,6 +154,7 @@ activations = st.one_of(
     st.just(intmlp.linear()),
     st.sampled_from([intmlp.relu(), intmlp.relu(derivative_at_zero=0.5)]),
     st.one_of(st.integers(1, 5), st.integers(1, 63)).map(intmlp.leaky_relu),
+    st.sampled_from([intmlp.hard_tanh(), intmlp.hard_sigmoid()]),
 )
 
 

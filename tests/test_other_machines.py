@@ -45,6 +45,11 @@ ACTIVATIONS = (
     intmlp.relu(derivative_at_zero=0.5),
     intmlp.leaky_relu(3),
 )
+# In the order of `im_activation` and of `im_loss_kind`.
+ACTIVATION_KINDS = (
+    *("linear", "relu", "leaky_relu", "hard_tanh", "hard_sigmoid", "sigmoid", "tanh"),
+)
+LOSSES = ("sse", "half_sse", "cross_entropy")
 
 
 # The calls, as text
@@ -137,6 +142,29 @@ def products_at_limits():
             yield product(a, b, 1, halved)
 
 
+def table(layer, parts):
+    """Return the size and the entries of the oracle's table of a layer's function, or 0."""
+    kind, fmt = layer.activation.kind, layer.formats.activation
+    if kind not in ("sigmoid", "tanh") or parts.forward == "float":
+        return np.array([0])
+    function = reference.Activation(kind).fixed
+    return counted([function(z, twin(fmt)) for z in range(fmt.raw_min, fmt.raw_max + 1)])
+
+
+def exps(described):
+    """Return the oracle's table of exp, where the loss takes one."""
+    fmt, wide = described.layers[-1].formats.activation, reference.Format(64, 30)
+    if described.loss != "cross_entropy" or not described.parts.any_pass_fixed:
+        return []
+    values = (reference.rounded_function("exp", -d, fmt.frac, wide) for d in range(1 << fmt.bits))
+    return list(itertools.takewhile(bool, values))
+
+
+def counted(values):
+    """Return an array of the number of values, and the values."""
+    return np.array([len(values), *values], np.int64)
+
+
 def training(state, net, rows, batch_size, average_shift=0, lr_shift=4):
     """Train the oracle's twin of `net` for one epoch."""
     described, model = net.network, twin_network(net)
@@ -158,8 +186,9 @@ def training(state, net, rows, batch_size, average_shift=0, lr_shift=4):
             *(layer.n_in, layer.n_out),
             *(getattr(layer.formats, name) for name in ("activation", "weight", "delta")),
             layer.formats.gradient,
-            ("linear", "relu", "leaky_relu").index(layer.activation.kind),
+            ACTIVATION_KINDS.index(layer.activation.kind),
             *(layer.activation.half_at_zero, layer.activation.slope_shift),
+            table(layer, parts),
             *before,
         )
         for layer, before in zip(described.layers, held(), strict=True)
@@ -175,7 +204,8 @@ def training(state, net, rows, batch_size, average_shift=0, lr_shift=4):
     return "training", " ".join(
         [
             text(described.input, len(layers)),
-            text(described.loss == "half_sse", described.update == "two_step"),
+            text(LOSSES.index(described.loss), counted(exps(described))),
+            text(described.update == "two_step"),
             text(*(getattr(parts, name) == "float" for name in ("forward", "backward", "update"))),
             text(described.bias),
             *layers,
@@ -213,6 +243,26 @@ def trainings(state):
             seed=state,
         )
         yield training(state, net, 6, batch_size, average_shift=batch_size // 2)
+    for parts, loss in itertools.product(itertools.product(kinds, kinds), LOSSES[1:]):
+        fmt, other = (
+            QFormat(10, frac, ROUNDINGS[state.randint(5)], OVERFLOWS[state.randint(2)])
+            for frac in (6, 9)
+        )
+        net = intmlp.MLP(
+            [5, 7, 6, 6, 6, 4],
+            [
+                *(LayerFormats(fmt, QFormat(16, 12), other, QFormat(32, 20)) for _ in "1234"),
+                LayerFormats(other, QFormat(16, 12), QFormat(24, 18), fmt),
+            ],
+            activation=[
+                *(intmlp.tanh(), intmlp.sigmoid(), intmlp.hard_tanh(), intmlp.hard_sigmoid()),
+                intmlp.linear() if loss == "cross_entropy" else intmlp.sigmoid(),
+            ],
+            loss=loss,
+            parts=Parts(*parts),
+            seed=state,
+        )
+        yield training(state, net, 8, 4)
     for bits in (8, 16, 24, 32):
         net = intmlp.MLP([33, 18, 10], QFormat(bits, bits - 4), seed=state)
         yield training(state, net, 20, 17)

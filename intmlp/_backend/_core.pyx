@@ -8,7 +8,7 @@ cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int16_t, int32_t, int64_t
 
 from ..qformat import OVERFLOWS, ROUNDINGS, Accumulator, QFormat
 
@@ -52,6 +52,14 @@ cdef extern from "intmlp.h" nogil:
         IM_LINEAR
         IM_RELU
         IM_LEAKY_RELU
+        IM_HARD_TANH
+        IM_HARD_SIGMOID
+        IM_SIGMOID
+        IM_TANH
+    ctypedef enum im_loss_kind:
+        IM_SSE
+        IM_HALF_SSE
+        IM_CROSS_ENTROPY
     ctypedef struct im_layer:
         int64_t n_in
         int64_t n_out
@@ -62,6 +70,7 @@ cdef extern from "intmlp.h" nogil:
         im_activation function
         bint half_at_zero
         int slope_shift
+        const int16_t *table
         void *W
         void *b
         double *master_W
@@ -71,7 +80,9 @@ cdef extern from "intmlp.h" nogil:
         im_format input
         im_layer *layers
         int depth
-        bint half_loss
+        im_loss_kind loss
+        const int32_t *exps
+        int64_t exps_size
         bint two_step
         bint forward_float
         bint backward_float
@@ -497,6 +508,11 @@ cdef void *data_of(arrays, int i):
 
 cdef dict ACTIVATION_CODES = {
     "linear": IM_LINEAR, "relu": IM_RELU, "leaky_relu": IM_LEAKY_RELU,
+    "hard_tanh": IM_HARD_TANH, "hard_sigmoid": IM_HARD_SIGMOID,
+    "sigmoid": IM_SIGMOID, "tanh": IM_TANH,
+}
+cdef dict LOSS_CODES = {
+    "sse": IM_SSE, "half_sse": IM_HALF_SSE, "cross_entropy": IM_CROSS_ENTROPY,
 }
 
 
@@ -511,12 +527,14 @@ cdef class Net:
     cdef im_net net
     cdef bint bias
     cdef object arrays
+    cdef list tables  # of functions and of the loss
     cdef im_packed *packed  # weights of each layer
     cdef void **gradients  # where a call of `gradient` writes: gW of each layer, then gb
 
     def __cinit__(self, network, weights, biases, master_weights, master_biases):
         self.bias = network.bias
         self.arrays = (weights, biases, master_weights, master_biases)  # kept alive
+        self.tables = []  # too
         cdef int depth = len(network.layers), i
         self.net.layers = <im_layer *>PyMem_Calloc(depth, sizeof(im_layer))
         self.gradients = <void **>PyMem_Calloc(2 * depth, sizeof(void *))
@@ -525,12 +543,18 @@ cdef class Net:
             raise MemoryError("no memory for the layers of this network")
         self.net.depth = depth
         self.net.input = as_format(network.input)
-        self.net.half_loss = network.loss == "half_sse"
+        self.net.loss = <im_loss_kind><int>LOSS_CODES[network.loss]
         self.net.two_step = network.update == "two_step"
         self.net.forward_float = network.parts.forward == "float"
         self.net.backward_float = network.parts.backward == "float"
         self.net.update_float = network.parts.update == "float"
         self.net.accumulator = as_accumulator(network.accumulator)
+        cdef cnp.ndarray table
+        if network.exps is not None:
+            table = network.exps
+            self.tables.append(table)
+            self.net.exps = <const int32_t *>cnp.PyArray_DATA(table)
+            self.net.exps_size = cnp.PyArray_SIZE(table)
         cdef im_layer *c
         for i, layer in enumerate(network.layers):
             c = &self.net.layers[i]
@@ -543,6 +567,10 @@ cdef class Net:
             c.function = <im_activation><int>ACTIVATION_CODES[layer.activation.kind]
             c.half_at_zero = layer.activation.half_at_zero
             c.slope_shift = layer.activation.slope_shift
+            if not self.net.forward_float and layer.table is not None:
+                table = layer.table
+                self.tables.append(table)
+                c.table = <const int16_t *>cnp.PyArray_DATA(table)
             c.W = data_of(weights, i)
             c.b = data_of(biases, i)
             c.master_W = <double *>data_of(master_weights, i)

@@ -2,7 +2,18 @@
 
 from .initialisation import Initialisation, normal, uniform
 from .mlp import MLP, Gradient, History, Step
-from .network import Activation, LayerFormats, Parts, leaky_relu, linear, relu
+from .network import (
+    Activation,
+    LayerFormats,
+    Parts,
+    hard_sigmoid,
+    hard_tanh,
+    leaky_relu,
+    linear,
+    relu,
+    sigmoid,
+    tanh,
+)
 from .observation import Observation
 
 __all__ = [
@@ -15,9 +26,13 @@ __all__ = [
     "Observation",
     "Parts",
     "Step",
+    "hard_sigmoid",
+    "hard_tanh",
     "leaky_relu",
     "linear",
     "normal",
     "relu",
+    "sigmoid",
+    "tanh",
     "uniform",
 ]

@@ -118,11 +118,12 @@ class MLP:
     input_format : QFormat, optional
         Activation format of the inputs; default: that of the first layer.
     activation : Activation, or a sequence with one a layer
-        Made by `linear`, `relu` or `leaky_relu`.
+        Made by `linear`, `relu`, `leaky_relu`, `hard_tanh`, `hard_sigmoid`, `sigmoid` or `tanh`.
     bias : bool
         Whether the layers have biases.
-    loss : {"half_sse", "sse"}
-        ``sum (a - y)**2 / 2`` or ``sum (a - y)**2``.
+    loss : {"half_sse", "sse", "cross_entropy"}
+        ``sum (a - y)**2 / 2``, ``sum (a - y)**2``, or ``sum -y * log(softmax(a))``. The last needs
+        a linear last layer, with an activation format of at most 16 bits where a pass is fixed.
     update : {"fused", "two_step"}
         Whether a step shifts the exact product sum, or the stored gradient.
     average : bool

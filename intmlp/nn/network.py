@@ -11,16 +11,22 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._check import choice, instance, integer
 from ..qformat import Accumulator, QFormat
+from .tables import activation_table, exp_table
 
 Part = Literal["fixed", "float"]
-Loss = Literal["sse", "half_sse"]
+Loss = Literal["sse", "half_sse", "cross_entropy"]
 Update = Literal["fused", "two_step"]
 
-LOSSES = ("sse", "half_sse")
+LOSSES = ("sse", "half_sse", "cross_entropy")
 UPDATES = ("fused", "two_step")
+
+# What is served by tables of an activation format, and the most bits that it may have.
+_TABULATED = ("sigmoid", "tanh")
+_TABLE_BITS = 16
 
 
 @dataclass(frozen=True)
@@ -85,12 +91,17 @@ class Parts:
         """Whether any part reads raw weights."""
         return "fixed" in (self.forward, self.backward, self.update)
 
+    @property
+    def any_pass_fixed(self) -> bool:
+        """Whether activation formats have an effect."""
+        return "fixed" in (self.forward, self.backward)
+
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation function; made by `linear`, `relu` or `leaky_relu`."""
+    """An activation function; made by `linear`, `relu`, `leaky_relu`, `sigmoid` and so on."""
 
-    kind: Literal["linear", "relu", "leaky_relu"]
+    kind: Literal["linear", "relu", "leaky_relu", "hard_tanh", "hard_sigmoid", "sigmoid", "tanh"]
     half_at_zero: bool = False
     slope_shift: int = 0
 
@@ -149,6 +160,68 @@ def leaky_relu(slope_shift: int) -> Activation:
     return Activation("leaky_relu", slope_shift=slope_shift)
 
 
+def hard_tanh() -> Activation:
+    """Return ``f(z) = z`` held to -1..1; its derivative is 1 inside, else 0.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> net = intmlp.MLP([1, 1], intmlp.QFormat(8, 4), activation=intmlp.hard_tanh(), bias=False)
+    >>> net.set_weights([[[1.0]]])
+    >>> net.forward([[-2.0], [0.5], [2.0]]).ravel()
+    array([-16,   8,  16], dtype=int32)
+    """
+    return Activation("hard_tanh")
+
+
+def hard_sigmoid() -> Activation:
+    """Return ``f(z) = (z + 2) / 4`` held to 0..1; its derivative is 1/4 inside, else 0.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> net = intmlp.MLP([1, 1], intmlp.QFormat(8, 4), activation=intmlp.hard_sigmoid(), bias=False)
+    >>> net.set_weights([[[1.0]]])
+    >>> net.forward([[-2.0], [0.5], [2.0]]).ravel()
+    array([ 0, 10, 16], dtype=int32)
+    """
+    return Activation("hard_sigmoid")
+
+
+def sigmoid() -> Activation:
+    """Return ``f(z) = 1 / (1 + exp(-z))``, correctly rounded.
+
+    In fixed point it needs an activation format of at most 16 bits that does not round
+    stochastically.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> net = intmlp.MLP([1, 1], intmlp.QFormat(8, 4), activation=intmlp.sigmoid(), bias=False)
+    >>> net.set_weights([[[1.0]]])
+    >>> net.forward([[-2.0], [0.5], [2.0]]).ravel()
+    array([ 2, 10, 14], dtype=int32)
+    """
+    return Activation("sigmoid")
+
+
+def tanh() -> Activation:
+    """Return ``f(z) = tanh(z)``, correctly rounded.
+
+    In fixed point it needs an activation format of at most 16 bits that does not round
+    stochastically.
+
+    Examples
+    --------
+    >>> import intmlp
+    >>> net = intmlp.MLP([1, 1], intmlp.QFormat(8, 4), activation=intmlp.tanh(), bias=False)
+    >>> net.set_weights([[[1.0]]])
+    >>> net.forward([[-2.0], [0.5], [2.0]]).ravel()
+    array([-15,   7,  15], dtype=int32)
+    """
+    return Activation("tanh")
+
+
 @dataclass(frozen=True)
 class Layer:
     """One layer: ``n_in`` inputs, ``n_out`` outputs, its formats and its activation."""
@@ -157,6 +230,13 @@ class Layer:
     n_out: int
     formats: LayerFormats
     activation: Activation
+
+    @property
+    def table(self) -> NDArray[np.int16] | None:
+        """A of each raw Z, the lowest first, in fixed point; None where f is computed."""
+        if self.activation.kind not in _TABULATED:
+            return None
+        return activation_table(self.activation.kind, self.formats.activation)
 
 
 @dataclass(frozen=True)
@@ -170,6 +250,17 @@ class Network:
     update: Update
     parts: Parts
     accumulator: Accumulator | None = None
+
+    @property
+    def exps(self) -> NDArray[np.int32] | None:
+        """``2**30 * exp`` of minus each raw difference of outputs, up to where it is 0.
+
+        None where the loss needs none, or where no pass is fixed.
+        """
+        if self.loss != "cross_entropy" or not self.parts.any_pass_fixed:
+            return None
+        fmt = self.layers[-1].formats.activation
+        return exp_table(fmt.bits, fmt.frac)
 
 
 @dataclass(frozen=True)
@@ -243,7 +334,33 @@ def describe(
             sizes, sizes[1:], each_formats, each_activation, strict=False
         )
     )
+    _check_tables(layers, loss, parts)
     return Network(input_format, layers, bias, loss, update, parts, accumulator)
+
+
+def _check_tables(layers: Sequence[Layer], loss: Loss, parts: Parts) -> None:
+    """Raise where a function or the loss is to be served by a table that cannot be."""
+    last = layers[-1].activation.kind
+    if loss == "cross_entropy" and last != "linear":
+        raise ValueError(
+            f"activation of the last layer must be linear for loss 'cross_entropy', got {last}"
+        )
+    if not parts.any_pass_fixed:
+        return
+    for number, layer in enumerate(layers, 1):
+        kind, fmt = layer.activation.kind, layer.formats.activation
+        tabulated = kind in _TABULATED
+        of_loss = loss == "cross_entropy" and number == len(layers)
+        if (tabulated or of_loss) and fmt.bits > _TABLE_BITS:
+            raise ValueError(
+                f"the activation format of layer {number} must have at most {_TABLE_BITS} bits "
+                f"for {kind if tabulated else loss}, got {fmt}"
+            )
+        if tabulated and fmt.rounding == "stochastic":
+            raise ValueError(
+                f"the activation format of layer {number} must have a deterministic rounding "
+                f"for {kind}, got {fmt}"
+            )
 
 
 def _per_layer(name: str, value: object, kind: type, count: int) -> list:

@@ -80,6 +80,15 @@ static inline im_wide im_wide_mul(int64_t a, int64_t b) {
   return p;
 }
 
+/* x * v modulo 2**192: the products of the magnitude of v with the limbs. */
+static inline im_wide im_wide_times(im_wide x, int64_t v) {
+  uint64_t size = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+  im_wide low = im_wide_mul_u64(x.limb[0], size), middle = im_wide_mul_u64(x.limb[1], size);
+  im_wide upper = {{0, middle.limb[0], middle.limb[1] + x.limb[2] * size}};
+  im_wide product = im_wide_add(low, upper);
+  return v < 0 ? im_wide_negate(product) : product;
+}
+
 /* x * 2**n modulo 2**192, n >= 0. */
 static inline im_wide im_wide_shl(im_wide x, int n) {
   if (n >= 192) return im_wide_of(0);

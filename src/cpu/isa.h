@@ -106,8 +106,8 @@ typedef struct {
 
   /* out = f(z) */
   void (*activate)(const im_layer* layer, const void* z, int64_t n, void* out);
-  /* d = requantize(f'(z) * e) */
-  void (*gate)(const im_layer* layer, const void* z, const void* e, int64_t n, void* d);
+  /* d = requantize(f' * e); x is a for sigmoid and tanh, else z */
+  void (*gate)(const im_layer* layer, const void* x, const void* e, int64_t n, void* d);
   /* d = requantize(f'(z) * (a - y)), doubled unless half_loss */
   void (*loss_gradient)(const im_layer* layer, const void* z, const void* a, const void* y,
                         int64_t n, bool half_loss, void* d);
@@ -116,9 +116,19 @@ typedef struct {
   /* the number of the n rows whose first arg-max is the same in a and y; kind F64, I32, I64 */
   int32_t (*count_right)(const void* a, const void* y, im_source_kind kind, int64_t n,
                          int64_t width);
-  /* out = f(z), and d = f'(z) * e, in float64 */
+  /* d = requantize(t / S - y) of cross_entropy; or, where count is not NULL, that is counted; and
+   * the loss: net/softmax_tpl.h */
+  void (*cross_entropy_gradient)(const im_net* net, const int32_t* a, const int32_t* y, int64_t n,
+                                 void* d, im_count* count);
+  double (*cross_entropy)(const im_net* net, const int32_t* a, const int32_t* y, int64_t n);
+  /* the same in float64; room for n * width */
+  void (*float_cross_entropy_gradient)(const double* a, const double* y, int64_t n, int64_t width,
+                                       double* d);
+  double (*float_cross_entropy)(const double* a, const double* y, int64_t n, int64_t width,
+                                double* room);
+  /* out = f(z), and d = f' * e, in float64; x is a for sigmoid and tanh, else z */
   void (*activate_float)(const im_layer* layer, const double* z, int64_t n, double* out);
-  void (*gate_float)(const im_layer* layer, const double* z, const double* e, int64_t n, double* d);
+  void (*gate_float)(const im_layer* layer, const double* x, const double* e, int64_t n, double* d);
   /* out (m, n), C order = a (m, k) @ b (k, n) + bias: float sums of products */
   void (*float_product)(im_real_matrix a, im_real_matrix b, int64_t m, int64_t n, int64_t k,
                         const double* bias, double* out);
@@ -136,6 +146,9 @@ typedef struct {
   /* what loss_gradient does */
   void (*count_loss_gradient)(const im_layer* layer, const void* z, const void* a, const void* y,
                               int64_t n, bool half_loss, im_count* count);
+  /* what `gate` does in a layer of sigmoid or tanh */
+  void (*count_gated)(const im_layer* layer, const void* a, const void* e, int64_t n,
+                      im_count* count);
   /* what `update` does; g of type elem */
   void (*count_stored_steps)(const void* w, const void* g, im_elem elem, int64_t n, int k,
                              im_format fmt, im_count* count);

@@ -14,6 +14,7 @@
 #include "../arith/loops_tpl.h"
 #include "../net/loops_tpl.h"
 #include "../net/observe_tpl.h"
+#include "../net/softmax_tpl.h"
 #include "../gemm/pack_tpl.h"
 #include "../gemm/sink_tpl.h"
 #include "../gemm/order_tpl.h"
@@ -39,6 +40,10 @@ const im_loops IM_LOOPS_NAME = {
     .loss_gradient = loss_gradient,
     .loss = loss,
     .count_right = count_right,
+    .cross_entropy_gradient = cross_entropy_gradient,
+    .cross_entropy = cross_entropy,
+    .float_cross_entropy_gradient = float_cross_entropy_gradient,
+    .float_cross_entropy = float_cross_entropy,
     .activate_float = activate_float,
     .gate_float = gate_float,
     .float_product = float_product,
@@ -47,6 +52,7 @@ const im_loops IM_LOOPS_NAME = {
     .count_stored = count_stored,
     .count_saturated = count_saturated,
     .count_loss_gradient = count_loss_gradient,
+    .count_gated = count_gated,
     .count_stored_steps = count_stored_steps,
     .count_real_sizes = count_real_sizes,
     .count_real_steps = count_real_steps,

@@ -24,7 +24,8 @@ static void activate_fresh(const void* context, int64_t at, int64_t count) {
 static void gate_fresh(const void* context, int64_t at, int64_t count) {
   const im_fresh* f = context;
   void* d = (void*)element(f->here->D, f->layer->delta, at);
-  f->loops->gate(f->layer, element(f->here->Z, f->layer->activation, at), d, count, d);
+  const void* x = im_derives_from_a(f->layer) ? f->here->A : f->here->Z;
+  f->loops->gate(f->layer, element(x, f->layer->activation, at), d, count, d);
 }
 
 /* Z = requantize(A_below @ W.T + b), A = f(Z). */
@@ -51,23 +52,31 @@ im_status im_layer_forward(im_work* work, int l, int64_t n) {
                  layer->n_in, &sink, options, &work->scratch);
 }
 
-/* E = requantize(D_above @ W_above), D = requantize(f'(Z) * E), in the place of E. */
-im_status im_layer_backward(im_work* work, int l, int64_t n) {
+/* E = requantize(D_above @ W_above), which is gated as it comes unless fresh is NULL. */
+static im_status send_error(im_work* work, int l, int64_t n, void* E, const im_fresh* fresh) {
   const im_layer *layer = &work->net->layers[l - 1], *above = layer + 1;
-  im_tensors* here = &work->layers[l];
-  im_fresh fresh = {work->isa->loops, layer, here};
   im_sink sink = {
       .kind = IM_REQUANTIZE,
       .fmt = layer->delta,
       .frac_in = above->delta.frac + above->weight.frac,
-      .out = here->D,
-      .finish = gate_fresh,
-      .context = &fresh,
+      .out = E,
+      .finish = fresh ? gate_fresh : NULL,
+      .context = fresh,
       .accumulator = work->net->accumulator,
   };
   return im_gemm(work->isa, im_operand(work->layers[l + 1].D, above->delta, above->n_out),
                  im_operand(above->W, above->weight, above->n_in), n, layer->n_out, above->n_out,
                  &sink, im_gemm_default, &work->scratch);
+}
+
+/* D = requantize(f'(Z) * E), in the place of E. */
+im_status im_layer_backward(im_work* work, int l, int64_t n) {
+  const im_fresh fresh = {work->isa->loops, &work->net->layers[l - 1], &work->layers[l]};
+  return send_error(work, l, n, work->layers[l].D, &fresh);
+}
+
+im_status im_layer_error(im_work* work, int l, int64_t n) {
+  return send_error(work, l, n, work->layers[l].E, NULL);
 }
 
 /* Float64 ---------------------------------------------------------------------------------- */
@@ -90,6 +99,7 @@ im_status im_layer_backward_float(im_work* work, int l, int64_t n) {
   im_real_matrix w = {work->layers[l + 1].Wf, above->n_in, 1};
   int64_t count = n * layer->n_out;
   work->isa->loops->float_product(d, w, n, layer->n_out, above->n_out, NULL, here->Ef);
-  work->isa->loops->gate_float(layer, here->Zf, here->Ef, count, here->Df);
+  const double* x = im_derives_from_a(layer) ? here->Af : here->Zf;
+  work->isa->loops->gate_float(layer, x, here->Ef, count, here->Df);
   return work->isa->loops->all_finite(here->Ef, count) ? IM_OK : IM_NOT_FINITE;
 }

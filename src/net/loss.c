@@ -8,26 +8,34 @@ double im_loss(const im_work* work, int64_t n) {
   const im_net* net = work->net;
   const im_tensors* last = &work->layers[net->depth];
   int64_t count = n * outputs(net);
+  if (net->loss == IM_CROSS_ENTROPY)
+    return net->forward_float ? work->isa->loops->float_cross_entropy(last->Af, work->Yf, n,
+                                                                      outputs(net), last->Ef)
+                              : work->isa->loops->cross_entropy(net, last->A, work->Y, n);
   if (net->forward_float) {
     double* difference = last->Ef; /* free until the backward pass */
     for (int64_t i = 0; i < count; i++) difference[i] = last->Af[i] - work->Yf[i];
     im_real_matrix row = {difference, count, 1}, column = {difference, 1, count};
     double sum;
     work->isa->loops->float_product(row, column, 1, 1, count, NULL, &sum);
-    return net->half_loss ? 0.5 * sum : sum;
+    return net->loss == IM_HALF_SSE ? 0.5 * sum : sum;
   }
   im_format fmt = im_activation_format(net, net->depth);
   return work->isa->loops->loss(last->A, work->Y, im_elem_of(fmt), count,
-                                2 * fmt.frac + net->half_loss);
+                                2 * fmt.frac + (net->loss == IM_HALF_SSE));
 }
 
-/* D = requantize(f'(Z) * grad), with the exact grad = a - y, doubled for sse. */
+/* D = requantize(f'(Z) * grad), with the exact grad = a - y, doubled for sse; of cross_entropy
+ * grad is t / S - y, and f' is 1. */
 void im_loss_backward(im_work* work, int64_t n) {
   const im_net* net = work->net;
   const im_layer* layer = &net->layers[net->depth - 1];
   im_tensors* last = &work->layers[net->depth];
-  work->isa->loops->loss_gradient(layer, last->Z, last->A, work->Y, n * layer->n_out,
-                                  net->half_loss, last->D);
+  if (net->loss == IM_CROSS_ENTROPY)
+    work->isa->loops->cross_entropy_gradient(net, last->A, work->Y, n, last->D, NULL);
+  else
+    work->isa->loops->loss_gradient(layer, last->Z, last->A, work->Y, n * layer->n_out,
+                                    net->loss == IM_HALF_SSE, last->D);
 }
 
 im_status im_loss_backward_float(im_work* work, int64_t n) {
@@ -35,11 +43,14 @@ im_status im_loss_backward_float(im_work* work, int64_t n) {
   const im_layer* layer = &net->layers[net->depth - 1];
   im_tensors* last = &work->layers[net->depth];
   int64_t count = n * layer->n_out;
-  for (int64_t i = 0; i < count; i++) {
+  if (net->loss == IM_CROSS_ENTROPY)
+    work->isa->loops->float_cross_entropy_gradient(last->Af, work->Yf, n, layer->n_out, last->Df);
+  for (int64_t i = 0; i < count && net->loss != IM_CROSS_ENTROPY; i++) {
     double gradient = last->Af[i] - work->Yf[i];
-    last->Df[i] = net->half_loss ? gradient : gradient * 2;
+    last->Df[i] = net->loss == IM_HALF_SSE ? gradient : gradient * 2;
   }
-  work->isa->loops->gate_float(layer, last->Zf, last->Df, count, last->Df);
+  work->isa->loops->gate_float(layer, im_derives_from_a(layer) ? last->Af : last->Zf, last->Df,
+                               count, last->Df);
   return work->isa->loops->all_finite(last->Df, count) ? IM_OK : IM_NOT_FINITE;
 }
 

@@ -1,6 +1,7 @@
 /* A network at work: what its pieces hand each other.
  *
  *   loops_tpl.h  every loop over elements, and the float sum of products (isa->loops)
+ *   softmax_tpl.h  those of cross_entropy
  *   source.c  rows of inputs and targets, as raw integers and as float64
  *   layer.c   each layer's forward pass beside its backward pass, fixed and float
  *   loss.c    the loss, its gradient, and whether a sample is right
@@ -18,6 +19,7 @@
  * one. Raw ones are in their format's element type, the others are their float64 twins. */
 typedef struct {
   void *Z, *A, *D; /* D takes the place of E */
+  void* E;         /* where observing needs it after all, else NULL */
   double *Zf, *Af, *Ef, *Df;
   double *Wf, *bf;       /* the weights that the float parts read; may be the master itself */
   double *gW, *gb;       /* float gradients, then steps, then new masters */
@@ -64,6 +66,14 @@ static inline bool im_has_float_part(const im_net* net) {
 static inline bool im_steps_are_fixed(const im_net* net) {
   return !net->backward_float && !net->update_float;
 }
+/* What the derivative of a layer is computed from, A or Z. */
+static inline bool im_derives_from_a(const im_layer* layer) {
+  return layer->function == IM_SIGMOID || layer->function == IM_TANH;
+}
+/* Whether f' can exceed 1 in magnitude: where a sigmoid wraps to -1, it is -2. */
+static inline bool im_delta_may_overflow(const im_layer* layer) {
+  return layer->function == IM_SIGMOID && layer->activation.overflow == IM_WRAP;
+}
 static inline bool im_has_bias(const im_layer* layer) { return layer->b || layer->master_b; }
 static inline im_format im_activation_format(const im_net* net, int l) {
   return l == 0 ? net->input : net->layers[l - 1].activation;
@@ -86,6 +96,8 @@ void im_read_source(const im_isa* isa, im_source source, const int64_t* rows, in
  * E (layer l < depth; from D of layer l + 1) or from the loss (loss.c). */
 im_status im_layer_forward(im_work* work, int l, int64_t n);
 im_status im_layer_backward(im_work* work, int l, int64_t n);
+/* E alone, where there is memory for it. */
+im_status im_layer_error(im_work* work, int l, int64_t n);
 im_status im_layer_forward_float(im_work* work, int l, int64_t n);
 im_status im_layer_backward_float(im_work* work, int l, int64_t n);
 

@@ -3,7 +3,8 @@
  * Between the backward pass and the update everything that a step reads is there. The sums
  * that have been rounded are not: they are computed again, and counted as they leave the
  * accumulator. Not all need to be. A saturated tensor in which no value is an end of its
- * format has not overflowed, and a delta below the last layer, E times at most one, cannot.
+ * format has not overflowed, and a delta below the last layer, E times at most one, cannot. (But
+ * a sigmoid may wrap to -1, where f' is -2: such a layer has its E computed again.)
  *
  * Where a step diverges after all, the counts from before it are put back.
  */
@@ -57,11 +58,20 @@ static im_status observe_backward(im_work* work, int l, int64_t n) {
   im_count* count = im_count_of(work, l, IM_D);
   count->entries += (uint64_t)entries;
   if (l == net->depth) {
-    work->isa->loops->count_loss_gradient(layer, here->Z, here->A, work->Y, entries, net->half_loss,
-                                          count);
+    if (net->loss == IM_CROSS_ENTROPY)
+      work->isa->loops->cross_entropy_gradient(net, here->A, work->Y, n, NULL, count);
+    else
+      work->isa->loops->count_loss_gradient(layer, here->Z, here->A, work->Y, entries,
+                                            net->loss == IM_HALF_SSE, count);
     return IM_OK;
   }
-  work->isa->loops->count_stored(here->D, im_elem_of(layer->delta), entries, count);
+  if (here->E) {
+    im_status status = im_layer_error(work, l, n);
+    if (status != IM_OK) return status;
+    work->isa->loops->count_gated(layer, here->A, here->E, entries, count);
+  } else {
+    work->isa->loops->count_stored(here->D, im_elem_of(layer->delta), entries, count);
+  }
   im_sink sink = {
       .kind = IM_COUNT_VALUES,
       .fmt = layer->delta,

@@ -66,7 +66,7 @@ static im_status observe_backward(im_work* work, int l, uint64_t largest) {
   count->entries += (uint64_t)layer->n_out;
   if (l == net->depth)
     loops->count_loss_gradient(layer, reads_A(net, layer) ? tensors->A : tensors->Z, tensors->A,
-                               work->Y, layer->n_out, net->half_loss, count);
+                               work->Y, layer->n_out, net->loss == IM_HALF_SSE, count);
   else
     loops->count_stored(tensors->D, IM_I32, layer->n_out, count);
   if (l == 1) return IM_OK;

@@ -142,19 +142,35 @@ static void count_reals(const double* v, int64_t n, im_format fmt, im_count* cou
   }
 }
 
+/* f' * e * 2**-k with the f' of sigmoid or tanh. */
+static void count_smooth(const im_layer* layer, int64_t a, int64_t e, int k, im_count* count) {
+  im_wide d = im_wide_times(smooth_slope(layer, a), e);
+  count_value(d, k + 2 * layer->activation.frac, layer->delta, count);
+}
+
+/* D of a layer of sigmoid or tanh, from A and E. */
+static void count_gated(const im_layer* layer, const void* a, const void* e, int64_t n,
+                        im_count* count) {
+  for (int64_t i = 0; i < n; i++)
+    count_smooth(layer, im_load(a, im_elem_of(layer->activation), i),
+                 im_load(e, im_elem_of(layer->delta), i), 0, count);
+}
+
 /* D of the last layer, f'(z) * (a - y), doubled unless half_loss. */
 static void count_loss_gradient(const im_layer* layer, const void* z, const void* a, const void* y,
                                 int64_t n, bool half_loss, im_count* count) {
   im_derivative f = derivative(layer);
   im_elem elem = im_elem_of(layer->activation);
   int k = layer->activation.frac - layer->delta.frac - !half_loss;
-  if (f.part == f.whole && elem == IM_I32 && k <= 0 && k >= -30) {
+  bool smooth = im_derives_from_a(layer);
+  if (!smooth && f.part == f.whole && f.shift == 0 && elem == IM_I32 && k <= 0 && k >= -30) {
     /* f' is 0 or 1: |a - y| < 2**32, times 2**30 */
     uint64_t all = 0, outside = 0;
     for (int64_t i = 0; i < n; i++) {
       int64_t difference = (int64_t)((const int32_t*)a)[i] - ((const int32_t*)y)[i];
-      int32_t at = ((const int32_t*)z)[i], sign = (at > 0) - (at < 0);
-      uint64_t magnitude = sign >= f.whole ? magnitude_of(difference * (INT64_C(1) << -k)) : 0;
+      int32_t at = ((const int32_t*)z)[i];
+      bool passes = at >= f.whole && at <= f.last;
+      uint64_t magnitude = passes ? magnitude_of(difference * (INT64_C(1) << -k)) : 0;
       all |= magnitude;
       outside += magnitude >> (layer->delta.bits - 1) != 0;
     }
@@ -163,13 +179,14 @@ static void count_loss_gradient(const im_layer* layer, const void* z, const void
   }
   for (int64_t i = 0; i < n; i++) {
     int64_t at = im_load(z, elem, i);
-    int sign = (at > 0) - (at < 0);
     im_wide difference = im_wide_add(im_wide_of(im_load(a, elem, i)),
                                      im_wide_negate(im_wide_of(im_load(y, elem, i))));
-    if (sign < f.part)
+    if (smooth)
+      count_smooth(layer, im_load(a, elem, i), im_load(a, elem, i) - im_load(y, elem, i), k, count);
+    else if (at < f.part || at > f.last)
       count_width(count, 1, layer->delta.bits); /* a zero */
     else
-      count_value(difference, sign >= f.whole ? k : k + f.shift, layer->delta, count);
+      count_value(difference, k + (at >= f.whole ? f.shift : f.part_shift), layer->delta, count);
   }
 }
 

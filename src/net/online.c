@@ -39,12 +39,14 @@ bool im_trains_online(const im_net* net, int64_t batch, int64_t count, int shift
   bool fixed_steps = im_steps_are_fixed(net), raw = im_needs_raw(net);
   if (batch != 1 || count < FEWEST_STEPS) return false;
   if (net->accumulator.bits && raw) return false;          /* sums here are exact, in any order */
+  if (net->loss == IM_CROSS_ENTROPY) return false;
   if (net->two_step && !net->backward_float) return false; /* a stored gradient is rounded twice */
   if (!fixed_steps && (shift < -1023 || shift > 1022)) return false; /* 2**-shift is a float64 */
   for (int l = 1; l <= net->depth; l++) {
     const im_layer* layer = &net->layers[l - 1];
     im_format below = im_activation_format(net, l - 1);
     int k = layer->delta.frac + below.frac + shift - layer->weight.frac;
+    if (layer->function > IM_LEAKY_RELU) return false;
     if (raw && (below.bits > 32 || layer->activation.bits > 32)) return false;
     if ((raw || !net->update_float) && layer->weight.bits > 32) return false;
     if (!net->backward_float && layer->delta.bits > 32) return false;
@@ -211,7 +213,8 @@ im_status im_online_forward(im_work* work, int l) {
 im_status im_online_forward_to_loss(im_work* work, int32_t* right, double* loss,
                                     uint64_t* largest) {
   const im_net* net = work->net;
-  int l = net->depth, fraction = 2 * net->layers[l - 1].activation.frac + net->half_loss;
+  int l = net->depth,
+      fraction = 2 * net->layers[l - 1].activation.frac + (net->loss == IM_HALF_SSE);
   const im_layer* layer = &net->layers[l - 1];
   im_online* here = &work->online[l];
   im_tensors* tensors = &work->layers[l];
@@ -222,8 +225,8 @@ im_status im_online_forward_to_loss(im_work* work, int32_t* right, double* loss,
       im_online_fits(here->inputs.count, here->inputs.largest, here)) {
     im_ending ending;
     work->isa->loops->sum_entries(&here->inputs, here->W, here->width, here->sums);
-    work->isa->loops->end_forward(layer, k, net->half_loss, here->sums, here->width, work->Y,
-                                  tensors->A, tensors->D, &ending);
+    work->isa->loops->end_forward(layer, k, net->loss == IM_HALF_SSE, here->sums, here->width,
+                                  work->Y, tensors->A, tensors->D, &ending);
     if (right) *right = ending.right;
     if (loss)
       *loss = ending.squares >= 0 ? im_scale((double)ending.squares, -fraction) : im_loss(work, 1);

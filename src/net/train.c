@@ -63,6 +63,8 @@ static void lay_out(im_work* work, purpose purpose) {
     size_t g_size = im_elem_size(im_elem_of(layer->gradient));
     if (!net->backward_float) {
       here->D = im_own(work, count, d_size);
+      if (work->observed && l < net->depth && im_delta_may_overflow(layer))
+        here->E = im_own(work, count, d_size);
     }
     if (real) {
       here->Ef = im_own(work, count, sizeof(double));

@@ -43,7 +43,9 @@ static void* array(int64_t n, size_t size) {
   void* values = keep(n, size);
   for (int64_t i = 0; i < n; i++) {
     int64_t v = integer();
-    if (size == 4)
+    if (size == 2)
+      ((int16_t*)values)[i] = (int16_t)v;
+    else if (size == 4)
       ((int32_t*)values)[i] = (int32_t)v;
     else
       ((int64_t*)values)[i] = v;
@@ -164,7 +166,7 @@ static void product(void) {
 
 /* Training ------------------------------------------------------------------------------------- */
 
-enum { DEPTH = 4, TENSORS = 4 };
+enum { DEPTH = 5, TENSORS = 4 };
 
 /* W and b of one layer, raw and float64: what the network has of them. */
 typedef struct {
@@ -185,7 +187,9 @@ static void training(void) {
   net.input = format();
   net.depth = (int)integer();
   if (net.depth > DEPTH) fail("a network is too deep");
-  net.half_loss = integer();
+  net.loss = (im_loss_kind)integer();
+  net.exps_size = integer();
+  net.exps = array(net.exps_size, sizeof *net.exps);
   net.two_step = integer();
   net.forward_float = integer();
   net.backward_float = integer();
@@ -203,6 +207,7 @@ static void training(void) {
     layer->function = (im_activation)integer();
     layer->half_at_zero = integer();
     layer->slope_shift = (int)integer();
+    layer->table = array(integer(), sizeof *layer->table);
     int64_t weights = layer->n_out * layer->n_in;
     size_t size = size_in(layer->weight);
     tensors[l][0] = tensor(has_raw, weights, size);

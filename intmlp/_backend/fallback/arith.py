@@ -41,6 +41,12 @@ def add(s: Array, t: Array) -> Array:
     return widen(s, bound) + widen(t, bound)
 
 
+def multiply(s: Array, t: Array) -> Array:
+    """Return the exact ``s * t``."""
+    bound = max(magnitude(s), 1) * max(magnitude(t), 1)
+    return widen(s, bound) * widen(t, bound)
+
+
 def lift(s: Array, n: int | Array) -> Array:
     """Return the exact ``s * 2**n`` for ``n >= 0``."""
     # At least 1, so that zeros, too, are never moved by 64 or more in int64.

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...qformat import Accumulator, QFormat
-from .arith import Array, requantize
+from .arith import Array, add, multiply, requantize
 from .gemm import dot, matmul
+from .real import exp
 
 if TYPE_CHECKING:
-    from ...nn.network import Activation, Layer
+    from ...nn.network import Layer
 
 
 def pre_activation(
@@ -43,30 +44,76 @@ def activate(layer: Layer, z: Array) -> Array:
     if activation.kind == "relu":
         return np.where(z > 0, z, z.dtype.type(0))
     if z.dtype.kind == "f":
-        return np.where(z >= 0, z, z * math.ldexp(1.0, -activation.slope_shift))
-    return np.where(z >= 0, z, requantize(z, fmt.frac + activation.slope_shift, fmt))
-
-
-def derivative(activation: Activation, z: Array) -> tuple[bool | Array, int | Array]:
-    """Return (alive, halvings): f' is ``2**-halvings`` where alive, else 0."""
-    if activation.kind == "linear":
-        return True, 0
+        return _activate_real(layer, z)
     if activation.kind == "leaky_relu":
-        return True, np.where(z >= 0, 0, activation.slope_shift)
-    if activation.half_at_zero:
-        return z >= 0, (z == 0).astype(np.int64)
-    return z > 0, 0
+        return np.where(z >= 0, z, requantize(z, fmt.frac + activation.slope_shift, fmt))
+    if activation.kind == "hard_tanh":
+        return _held(z, -1 << fmt.frac, 1 << fmt.frac, fmt)
+    if activation.kind == "hard_sigmoid":
+        quarter = requantize(add(z, np.array(2 << fmt.frac)), fmt.frac + 2, fmt)
+        return _held(quarter, 0, 1 << fmt.frac, fmt)
+    assert layer.table is not None
+    return layer.table[z - fmt.raw_min].astype(z.dtype)
 
 
-def delta(layer: Layer, z: Array, e: Array, frac: int) -> Array:
+def _held(a: Array, low: int, high: int, fmt: QFormat) -> Array:
+    """Return raw values of `fmt` held to ``low..high``."""
+    return np.clip(a, max(low, fmt.raw_min), min(high, fmt.raw_max)).astype(a.dtype)
+
+
+def _activate_real(layer: Layer, z: Array) -> Array:
+    """Return the function of float64 `z`, for all that are not linear or relu."""
+    kind = layer.activation.kind
+    if kind == "leaky_relu":
+        return np.where(z >= 0, z, z * math.ldexp(1.0, -layer.activation.slope_shift))
+    if kind == "hard_tanh":
+        return np.clip(z, -1.0, 1.0)
+    if kind == "hard_sigmoid":
+        return np.clip((z + 2) * 0.25, 0.0, 1.0)
+    if kind == "sigmoid":
+        return np.asarray(1 / (1 + exp(-z)))
+    assert kind == "tanh"
+    return np.asarray(1 - 2 / (exp(2 * z) + 1))
+
+
+def derivative(layer: Layer, z: Array, a: Array) -> tuple[Array, int | Array]:
+    """Return (slope, halvings): f' is ``slope * 2**-halvings``, exact, or rounded for floats.
+
+    `z` and `a` are both raw or both float64, and so is `slope`.
+    """
+    activation, fmt = layer.activation, layer.formats.activation
+    real = z.dtype.kind == "f"
+    dtype = np.float64 if real else np.int64
+    if activation.kind == "linear":
+        return np.ones(z.shape, dtype), 0
+    if activation.kind == "leaky_relu":
+        return np.ones(z.shape, dtype), np.where(z >= 0, 0, activation.slope_shift)
+    if activation.kind == "relu":
+        if activation.half_at_zero:
+            return (z >= 0).astype(dtype), (z == 0).astype(np.int64)
+        return (z > 0).astype(dtype), 0
+    if activation.kind in ("hard_tanh", "hard_sigmoid"):
+        end, halvings = (1, 0) if activation.kind == "hard_tanh" else (2, 2)
+        last = (end << fmt.frac) - 1
+        low, high = max(-last, fmt.raw_min), min(last, fmt.raw_max)
+        inside = np.abs(z) < end if real else (z >= low) & (z <= high)
+        return inside.astype(dtype), halvings
+    if real:
+        return (a * (1 - a) if activation.kind == "sigmoid" else 1 - a * a), 0
+    a, one = a.astype(object), 1 << fmt.frac
+    return (a * (one - a) if activation.kind == "sigmoid" else one * one - a * a), 2 * fmt.frac
+
+
+def delta(layer: Layer, z: Array, a: Array, e: Array, frac: int) -> Array:
     """Return D (n, n_out), which is f'(Z) times the error ``e * 2**-frac``.
 
     `e` is the gradient of the loss (an exact array or float64) in the last layer, else E.
     """
-    alive, halvings = derivative(layer.activation, z)
+    slope, halvings = derivative(layer, z, a)
     if e.dtype.kind == "f":
-        return np.where(alive, e * np.ldexp(1.0, -halvings), 0.0)
-    return requantize(np.where(alive, e, 0), frac + halvings, layer.formats.delta)
+        slope = slope * np.ldexp(1.0, -halvings)
+        return np.where(slope != 0, slope * e, 0.0)
+    return requantize(multiply(slope, e), frac + halvings, layer.formats.delta)
 
 
 def error(layer: Layer, d: Array, w: Array, fmt: QFormat, accumulator: Accumulator | None) -> Array:

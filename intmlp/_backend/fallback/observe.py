@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...qformat import Accumulator, QFormat
-from .arith import Array, add, lift, magnitude, negate, round_raw, round_real, scale, widen
+from .arith import (
+    Array,
+    add,
+    lift,
+    magnitude,
+    multiply,
+    negate,
+    round_raw,
+    round_real,
+    scale,
+    widen,
+)
 from .gemm import accumulated
 from .layer import derivative
 
@@ -58,11 +69,11 @@ def count_error(
     return count_values(round_raw(accumulated(d, w, accumulator), frac, fmt), fmt)
 
 
-def count_delta(layer: Layer, z: Array, e: Array, frac: int) -> Counts:
+def count_delta(layer: Layer, z: Array, a: Array, e: Array, frac: int) -> Counts:
     """Count the entries of D, f'(Z) times the error ``e * 2**-frac``, of raw arrays."""
-    alive, halvings = derivative(layer.activation, z)
+    slope, halvings = derivative(layer, z, a)
     fmt = layer.formats.delta
-    return count_values(round_raw(np.where(alive, e, 0), frac + halvings, fmt), fmt)
+    return count_values(round_raw(multiply(slope, e), frac + halvings, fmt), fmt)
 
 
 def count_integer_steps(raw: Array, g: Array, frac: int, lr_shift: int, fmt: QFormat) -> Counts:

@@ -205,15 +205,16 @@ class Net:
         tape = [(finite(z), finite(a)) for z, a in self._layers(inputs)]
         outputs, targets = tape[-1][1], _READ[network.parts.forward](y, formats[-1])
         right = count_right(outputs, targets)
-        loss = loss_value(network.loss, outputs, targets, formats[-1].frac)
+        loss = loss_value(network, outputs, targets)
 
         read = _READ[network.parts.backward]
         outputs, targets = read(outputs, formats[-1]), read(y, formats[-1])
-        e, frac = of_loss = loss_gradient(network.loss, outputs, targets, formats[-1].frac)
+        e, frac = of_loss = loss_gradient(network, outputs, targets)
         weights, biases, deltas = [], [], []
         for i in reversed(range(len(network.layers))):
             layer, below = network.layers[i], formats[i]
-            d = finite(delta(layer, read(tape[i][0], formats[i + 1]), e, frac))
+            z, a = (read(tensor, formats[i + 1]) for tensor in tape[i])
+            d = finite(delta(layer, z, a, e, frac))
             deltas.append(d)
             a = read(tape[i - 1][1] if i else inputs, below)
             sums_in = network.accumulator
@@ -294,8 +295,10 @@ class Net:
             counts = count_pre_activation(layer, self._formats[i], a, w, b, sums_in)
         elif parts.backward == "fixed":
             counts = count_values(round_real(z, fmt), fmt)
-        alive, _ = derivative(layer.activation, _READ[parts.backward](z, fmt))
-        active: Array = np.broadcast_to(alive, z.shape)
+        if layer.activation.kind != "relu":
+            return counts, np.ones(layer.n_out, bool)
+        z, a = (_READ[parts.backward](tensor, fmt) for tensor in batch.tape[i])
+        active = derivative(layer, z, a)[0] != 0
         counts["inactive"] = int(np.count_nonzero(~active))
         return counts, np.asarray(active.any(axis=0))
 
@@ -309,8 +312,8 @@ class Net:
             fmt, sums_in = layer.formats.delta, self._network.accumulator
             seen[i, "E"] = count_error(above, d, w, fmt, sums_in)
             e, frac = error(above, d, w, fmt, sums_in), fmt.frac
-        z = to_raw(batch.tape[i][0], self._formats[i + 1])
-        seen[i, "D"] = count_delta(layer, z, e, frac)
+        z, a = (to_raw(tensor, self._formats[i + 1]) for tensor in batch.tape[i])
+        seen[i, "D"] = count_delta(layer, z, a, e, frac)
         return seen
 
 
