@@ -188,7 +188,7 @@ def networks(draw, parts=None):
 
 @every_parts
 @given(data=st.data())
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_networks(backend, parts, data):
     net = data.draw(networks(parts))
     model = twin_network(net)
@@ -202,7 +202,7 @@ def test_networks(backend, parts, data):
 
 
 @given(networks(), st.data())
-@settings(max_examples=50)
+@settings(max_examples=20)
 def test_counts(backend, net, data):
     x, y = batch(data.draw, net, 4)
     batch_size = data.draw(st.sampled_from([1, 3]))

@@ -186,7 +186,11 @@ ONE = LayerFormats(FMT, FMT, FMT, FMT)
         ({"activation": [intmlp.relu()]}, ValueError, "activation must have one entry per layer"),
         ({"activation": [intmlp.relu(), None]}, TypeError, r"activation\[1\] must be a"),
         ({"bias": 1}, TypeError, "bias must be a bool"),
-        ({"loss": "mse"}, ValueError, "loss must be one of sse, half_sse; got 'mse'"),
+        (
+            {"loss": "mse"},
+            ValueError,
+            "loss must be one of sse, half_sse, cross_entropy; got 'mse'",
+        ),
         ({"update": "adam"}, ValueError, "update must be one of fused, two_step; got 'adam'"),
         ({"average": 1}, TypeError, "average must be a bool"),
         ({"parts": "float"}, TypeError, "parts must be a Parts"),

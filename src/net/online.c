@@ -38,8 +38,8 @@ bool im_trains_online(const im_net* net, int64_t batch, int64_t count, int shift
   enum { FEWEST_STEPS = 8 };
   bool fixed_steps = im_steps_are_fixed(net), raw = im_needs_raw(net);
   if (batch != 1 || count < FEWEST_STEPS) return false;
-  if (net->accumulator.bits && raw) return false;          /* sums here are exact, in any order */
   if (net->loss == IM_CROSS_ENTROPY) return false;
+  if (net->accumulator.bits && raw) return false;          /* sums here are exact, in any order */
   if (net->two_step && !net->backward_float) return false; /* a stored gradient is rounded twice */
   if (!fixed_steps && (shift < -1023 || shift > 1022)) return false; /* 2**-shift is a float64 */
   for (int l = 1; l <= net->depth; l++) {
