@@ -112,6 +112,18 @@ def test_ties(backend):
             check_gradient(net, twin_network(net), x, np.array(y, np.int32))
 
 
+@pytest.mark.parametrize("largest", [1, 2, 4, 16])
+def test_beside_a_tie(backend, largest):
+    """One output with t = 1 moves probabilities off 0, 1/2, 1/4, by less than all bits kept."""
+    for rounding, frac in itertools.product(ROUNDINGS, (0, 1, 2, 20)):
+        net = identity(largest + 1, QFormat(8, 2), QFormat(32, frac, rounding))
+        x = np.array([[42] * largest + [42 - 84]], np.int32)
+        assert reference.exp_bits(-84, 2) >> reference.EXP_BITS - 30 == 0
+        for y in (-4, -2, 0, 2, 4):
+            y = np.full((1, largest + 1), y, np.int32)
+            check_gradient(net, twin_network(net), x, y)
+
+
 @st.composite
 def networks(draw, parts=None):
     rules = st.sampled_from(RULES)
