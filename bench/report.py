@@ -26,6 +26,8 @@ TABLES = {
     "online training": "Online training, two cores",
     "observed training": "Observed training",
     "an epoch": "An epoch of mini-batches",
+    "momentum and decay": "Momentum and decay",
+    "looking for overflows": "Looking for overflows",
     "small calls": "Small calls",
     "memory": "Memory in training",
     "two threads": "Two threads",

@@ -42,7 +42,9 @@ def real(net, bits):
 
 
 def train(net, x, y, report=False):
-    return net.train(x, y, LR_SHIFT, batch_size=BATCH, shuffle=False, report=report)
+    return net.train(
+        x, y, LR_SHIFT, batch_size=BATCH, shuffle=False, overflow="ignore", report=report
+    )
 
 
 def loss(weights, biases, x, y):

@@ -26,7 +26,9 @@ def test_a_cell_of_the_grid(versus, parts, rounding):
     def train(observe):
         net = MLP([784, 10], QFormat(32, 16, rounding), bias=False, parts=Parts(*parts.split()))
         net.set_weights([w])
-        history = net.train(x[:STEPS], y[:STEPS], 10, shuffle=False, observe=observe)
+        history = net.train(
+            x[:STEPS], y[:STEPS], 10, shuffle=False, overflow="ignore", observe=observe
+        )
         seen.append(history.right)
 
     versus(

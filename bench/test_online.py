@@ -24,7 +24,7 @@ def our_cell(w, x, y, fraction, lr_shift):
     """Train one cell with intmlp from the weights `w`; return which steps were right."""
     net = mnist2017.network(fraction, 0)
     net.set_weights([w])
-    return net.train(x, y, lr_shift, shuffle=False).right
+    return net.train(x, y, lr_shift, shuffle=False, overflow="ignore").right
 
 
 @pytest.mark.skipif(JOBS < 2, reason="needs two cores")
@@ -85,7 +85,7 @@ def test_cells_with_float_parts(versus, parts):
         fmt = QFormat(32, 16, "floor")
         net = MLP([784, 10], fmt, activation=relu(), bias=False, parts=parts)
         net.set_weights([w])
-        return net.train(x, y, lr_shift, shuffle=False).right
+        return net.train(x, y, lr_shift, shuffle=False, overflow="ignore").right
 
     def their_cell(lr_shift):
         return peer.train_float(w.copy(), x, y, 2.0**-lr_shift)

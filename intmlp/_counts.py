@@ -22,8 +22,8 @@ FIELDS = {
 }
 WORDS = sum(FIELDS.values())
 
-# The rows of a layer; those of E in the last layer, and of b without biases, stay zero.
-TENSORS = ("Z", "E", "D", "W", "b")
+# The rows of a layer, in the order of im_tensor; those of what a layer does not have stay zero.
+TENSORS = ("Z", "E", "D", "VW", "Vb", "W", "b")
 
 Words = NDArray[np.uint64]
 

@@ -246,6 +246,7 @@ class _FixedPointMLP(BaseEstimator):
                 batch_size=batch_size,
                 shuffle=self.shuffle,
                 seed=self._random_state,
+                overflow="ignore",
             )
             losses = cast(Array, history.loss)
             self.loss_ = math.fsum(losses) / len(X)  # exact, since it decides when to stop

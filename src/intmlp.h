@@ -45,8 +45,9 @@ typedef enum { IM_SOURCE_F32, IM_SOURCE_F64, IM_SOURCE_I32, IM_SOURCE_I64 } im_s
 typedef enum {
   IM_OK = 0,
   IM_NO_MEMORY = -1,
-  IM_NOT_EXACT = -2, /* the forced kernel cannot be proved exact for these operands */
-  IM_NOT_FINITE = -3 /* a float that must be stored or quantized is NaN or infinite */
+  IM_NOT_EXACT = -2,  /* the forced kernel cannot be proved exact for these operands */
+  IM_NOT_FINITE = -3, /* a float that must be stored or quantized is NaN or infinite */
+  IM_OVERFLOWED = -4  /* within im_train: the next step overflows, and is not to be done */
 } im_status;
 
 /* Instruction sets --------------------------------------------------------------------------- */
@@ -150,14 +151,15 @@ typedef enum { IM_SSE, IM_HALF_SSE, IM_CROSS_ENTROPY } im_loss_kind;
 /* The fields are those of Layer in intmlp/nn/network.py; arrays are contiguous, C order. */
 typedef struct {
   int64_t n_in, n_out;
-  im_format activation, weight, delta, gradient;
+  im_format activation, weight, delta, gradient, velocity;
   im_activation function;
-  bool half_at_zero;           /* relu: derivative 1/2 at zero, else 0 */
-  int slope_shift;             /* leaky_relu: 1..63 */
-  const int16_t* table;        /* sigmoid, tanh, fixed: A of each Z, the lowest first */
-  void *W, *b;                 /* raw (n_out, n_in), (n_out); NULL where absent */
-  double *master_W, *master_b; /* the same in float64; NULL where absent */
-  im_packed* packed_W;         /* of forward passes and gradients: training does not keep any */
+  bool half_at_zero;             /* relu: derivative 1/2 at zero, else 0 */
+  int slope_shift;               /* leaky_relu: 1..63 */
+  const int16_t* table;          /* sigmoid, tanh, fixed: A of each Z, the lowest first */
+  void *W, *b;                   /* raw (n_out, n_in), (n_out); NULL where absent */
+  double *master_W, *master_b;   /* the same in float64; NULL where absent */
+  void *velocity_W, *velocity_b; /* raw, or float64 where the update is float; NULL where absent */
+  im_packed* packed_W;           /* of forward passes and gradients: training does not keep any */
 } im_layer;
 
 /* The fields are those of Network in intmlp/nn/network.py. */
@@ -171,6 +173,8 @@ typedef struct {
   bool two_step;
   bool forward_float, backward_float, update_float;
   im_accumulator accumulator; /* of all sums of fixed parts */
+  int momentum_shift;         /* 1..31, 0 for none */
+  int decay_shift;            /* 0..63, -1 for none */
 } im_net;
 
 /* Rows of inputs or targets. */
@@ -202,18 +206,23 @@ typedef struct {
   uint64_t step_sum[3], error_sum[3];
 } im_count;
 
-typedef enum { IM_Z, IM_E, IM_D, IM_W, IM_B, IM_TENSORS } im_tensor;
+typedef enum { IM_Z, IM_E, IM_D, IM_VW, IM_VB, IM_W, IM_B, IM_TENSORS } im_tensor;
 
-/* Where steps that are done are added. */
+/* Where steps that are done are added: those whose number in the training, which had done `before`
+ * steps at step 0 of this order, is a multiple of `every`. */
 typedef struct {
   im_count* counts; /* one for each tensor of each layer */
   int64_t* idle;    /* for each unit of each layer: of relu ones, the last steps without activity */
+  int64_t every, before;
+  bool stop_on_overflow; /* a step in which a value overflows is counted, but not done */
+  bool only_overflows;   /* of the counts, no more than entries and overflows is asked for */
 } im_observed;
 
 /* Steps first .. first + count - 1, step s on rows order[s * batch ..] of at most batch rows;
  * order has n_order entries. right[s], loss[s] are written for each step done, where not NULL.
- * Returns the number of steps done, fewer than count where the next one diverges (which then
- * has changed nothing), or a negative im_status. lr_shift -4096..4096. observed: NULL for none. */
+ * Returns the number of steps done, fewer than count where the next one diverges, or overflows
+ * where that is to stop it (which then has changed nothing), or a negative im_status. lr_shift
+ * -4096..4096. observed: NULL for none. */
 int64_t im_train(const im_isa* isa, const im_net* net, im_source x, im_source y,
                  const int64_t* order, int64_t n_order, int64_t batch, int64_t first, int64_t count,
                  int lr_shift, int average_shift, int32_t* right, double* loss,

@@ -73,7 +73,10 @@ def trainings(state):
             )
             x, y = state.uniform(-1, 1, (2, 30, 9))
             for batch_size in (1, 8):
-                history = net.train(x, y[:, :4], 3, batch_size=batch_size, seed=state, observe=True)
+                history = net.train(
+                    x, y[:, :4], 3, batch_size=batch_size, seed=state, observe=True,
+                    overflow="ignore",
+                )  # fmt: skip
                 yield history.right
                 yield history.loss
                 yield np.frombuffer(repr(history.observed).encode(), np.uint8)

@@ -282,13 +282,14 @@ class Activation(NamedTuple):
 
 
 class Layer(NamedTuple):
-    formats: tuple  # of the activation, the weights, the delta, the gradient
+    formats: tuple  # of the activation, the weights, the delta, the gradient; the velocity
     activation: Activation
 
     fA = property(lambda self: self.formats[0])
     fW = property(lambda self: self.formats[1])
     fD = property(lambda self: self.formats[2])
     fG = property(lambda self: self.formats[3])
+    fV = property(lambda self: self.formats[-1])  # that of the gradient where there is no other
 
 
 class Parts(NamedTuple):
@@ -366,13 +367,20 @@ class Network:
     """A network; `tensors` holds [W, b] of each layer, or [W] where there are no biases.
 
     They are the float64 master where the update is float, else raw. `m` is the exponent of the
-    nominal batch size under `average=True`, else 0.
+    nominal batch size under `average=True`, else 0. `momentum` and `decay` are the two shifts, and
+    `velocities` has the shape of `tensors`.
     """
 
-    def __init__(self, input_format, layers, tensors, loss, update, parts, accumulator=None):
+    def __init__(
+        self, input_format, layers, tensors, loss, update, parts, accumulator=None, momentum=None,
+        decay=None,
+    ):  # fmt: skip
         self.input, self.layers, self.tensors = input_format, layers, tensors
         self.loss, self.update, self.parts = loss, update, parts
         self.accumulator = accumulator
+        self.momentum, self.decay = momentum, decay
+        zero = 0.0 if parts.update == "float" else 0
+        self.velocities = each(lambda _: zero, tensors)
         self.formats = [input_format] + [layer.fA for layer in layers]  # of A_0 .. A_L
 
     def fixed(self):
@@ -552,28 +560,57 @@ class Network:
         Z, A = self.forward(x)
         sums, widths = self.sums(*self.backward(Z, A, y), m)
         gradient = self.stored(sums, widths, m)
-        self.tensors = [
-            [
-                each(self.updated, *tensors, layer=layer, frac=frac, lr_shift=lr_shift)
-                for *tensors, frac in zip(*of_layer, strict=False)  # the biases, if there are any
-            ]
-            for layer, *of_layer in zip(
-                self.layers, self.tensors, sums, gradient, widths, strict=True
-            )
-        ]
+        tensors, velocities = [], []
+        for layer, *of_layer in zip(
+            self.layers, self.tensors, self.velocities, sums, gradient, widths, strict=True
+        ):
+            tensors.append([])
+            velocities.append([])
+            for is_bias, (*parts, frac) in enumerate(zip(*of_layer, strict=False)):  # b, if any
+                same = {"layer": layer, "frac": frac, "lr_shift": lr_shift, "is_bias": is_bias}
+                pairs = each(self.updated, *parts, **same)
+                tensors[-1].append(each(lambda pair: pair[0], pairs))
+                velocities[-1].append(each(lambda pair: pair[1], pairs))
+        self.tensors, self.velocities = tensors, velocities
         return self.report(A[-1], y)
 
-    def updated(self, w, s, g, layer, frac, lr_shift):
-        """Return what becomes of w, by the sum s that is read at frac, or by the gradient g."""
+    def exact_step(self, w, v, s, g, layer, frac, lr_shift, is_bias):
+        """Return the step of w, the velocity that v becomes, and that before it entered its format.
+
+        The gradient is the sum s that is read at frac, or g.
+        """
+        decays = self.decay is not None and not is_bias
         if self.parts.backward == "fixed":
-            exact = s * power(-frac) if self.update == "fused" else g * power(-layer.fG.frac)
+            g = s * power(-frac) if self.update == "fused" else g * power(-layer.fG.frac)
+        entering = None
+        if self.parts.backward == self.parts.update == "fixed":
+            if self.momentum is not None:
+                entering = v * power(-layer.fV.frac) * (1 - power(-self.momentum)) + g
+                v = enter(R(entering, layer.fV), layer.fV)
+                g = v * power(-layer.fV.frac)
+            if decays:
+                g += w * power(-layer.fW.frac - self.decay)
+            return -g * power(-lr_shift), v, entering
+        if self.parts.backward == "fixed":
+            g = double(g)
+        if self.momentum is not None:
             if self.parts.update == "fixed":
-                return enter(w + R(-exact * power(-lr_shift), layer.fW), layer.fW)
-            g = double(exact)
-        step = finite(scaled(-g, -lr_shift))
+                v = dequantize(v, layer.fV)
+            v = g = finite(v * (1 - 2.0**-self.momentum) + g)
+            if self.parts.update == "fixed":
+                entering, v = Fraction(v), quantize(v, layer.fV)
+                g = dequantize(v, layer.fV)
+        if decays:
+            real = w if self.parts.update == "float" else dequantize(w, layer.fW)
+            g = finite(g + real * 2.0**-self.decay)
+        return finite(scaled(-g, -lr_shift)), v, entering
+
+    def updated(self, w, v, s, g, layer, **same):
+        """Return what becomes of w and of its velocity v."""
+        step, v, _ = self.exact_step(w, v, s, g, layer, **same)
         if self.parts.update == "fixed":
-            return enter(w + R(Fraction(step), layer.fW), layer.fW)
-        return finite(w + step)
+            return enter(w + R(Fraction(step), layer.fW), layer.fW), v
+        return finite(w + step), v
 
     # --- 9. What a training may count -------------------------------------------------------
 
@@ -615,10 +652,18 @@ class Network:
                     E = self.loss_gradient(as_raw(A[-1], layer.fA), as_raw(y, layer.fA))
                 rows[number, "D"] = entering(each(operator.mul, slopes, E), layer.fD)
             for j, w in enumerate(self.tensors[i]):
-                counts = Counts()
-                for triple in zip(*map(elements, (w, sums[i][j], gradients[i][j])), strict=True):
-                    self.count_step(counts, layer, widths[i][j], lr_shift, *triple)
+                counts, of_velocity = Counts(), Counts()
+                same = w, self.velocities[i][j], sums[i][j], gradients[i][j]
+                for values in zip(*map(elements, same), strict=True):
+                    velocity = self.count_step(
+                        counts, *values, layer=layer, frac=widths[i][j], lr_shift=lr_shift,
+                        is_bias=j,
+                    )  # fmt: skip
+                    if velocity is not None:
+                        of_velocity.add(entering([velocity], layer.fV))
                 rows[number, "Wb"[j]] = counts
+                if self.momentum is not None:
+                    rows[number, "V" + "Wb"[j]] = of_velocity
         return rows, idle
 
     def exact_pre_activations(self, i, x, A):
@@ -637,18 +682,14 @@ class Network:
         sums = products(D[i + 1], self.fixed()[i + 1][0], self.accumulator)
         return each(lambda s: s * unit, sums)
 
-    def count_step(self, counts, layer, frac, lr_shift, w, s, g):
-        """Count the step of the weight w; s, g and frac are those of `updated`."""
+    def count_step(self, counts, w, v, s, g, layer, lr_shift, **same):
+        """Count the step of the weight w; return the velocity that enters its format."""
         counts.entries += 1
-        if self.parts.backward == self.parts.update == "fixed":
-            fused = self.update == "fused"
-            step = -s * power(-frac - lr_shift) if fused else -g * power(-layer.fG.frac - lr_shift)
-            counts.step_sum += abs(s if fused else g)
+        step, _, velocity = self.exact_step(w, v, s, g, layer, lr_shift=lr_shift, **same)
+        fixed = self.parts.backward == self.parts.update == "fixed"
+        if fixed and self.momentum is None and self.decay is None:
+            counts.step_sum += abs(s if self.update == "fused" else g)
         else:
-            if self.parts.backward == "fixed":
-                exact = s * power(-frac) if self.update == "fused" else g * power(-layer.fG.frac)
-                g = double(exact)
-            step = finite(scaled(-g, -lr_shift))
             magnitude = math.floor(abs(Fraction(step)) * power(lr_shift + 40))
             counts.step_sum += min(magnitude, 2**62)
         counts.exact_zeros += step == 0
@@ -661,6 +702,7 @@ class Network:
             counts.enter(w + rounded, layer.fW)
         elif "fixed" in self.parts:
             counts.enter(R(Fraction(finite(w + step)), layer.fW), layer.fW)
+        return velocity
 
 
 def scaled(value, exponent):

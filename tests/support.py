@@ -98,7 +98,7 @@ def oracle_answer(question):
         result = getattr(reference.Network, name)(network, *arguments)
     except reference.Diverged as error:
         result = error
-    return pickle.dumps((result, network.tensors))
+    return pickle.dumps((result, network.tensors, network.velocities))
 
 
 class Twin(reference.Network):
@@ -106,7 +106,7 @@ class Twin(reference.Network):
 
     def _ask(self, name, *arguments):
         question = pickle.dumps((name, self, arguments))
-        result, self.tensors = pickle.loads(oracle_answer(question))
+        result, self.tensors, self.velocities = pickle.loads(oracle_answer(question))
         if isinstance(result, reference.Diverged):
             raise result
         return result
@@ -131,7 +131,8 @@ def twin_network(net):
         reference.Layer(
             tuple(
                 twin(getattr(layer.formats, name))
-                for name in ("activation", "weight", "delta", "gradient")
+                for name in ("activation", "weight", "delta", "gradient", "velocity")
+                if getattr(layer.formats, name) is not None
             ),
             reference.Activation(
                 layer.activation.kind,
@@ -142,7 +143,7 @@ def twin_network(net):
         for layer in described.layers
     ]
     parts = described.parts
-    return Twin(
+    model = Twin(
         twin(described.input),
         layers,
         tensors(net),
@@ -150,7 +151,12 @@ def twin_network(net):
         described.update,
         reference.Parts(parts.forward, parts.backward, parts.update),
         twin_accumulator(described.accumulator),
+        described.momentum_shift,
+        described.decay_shift,
     )
+    if described.momentum_shift is not None:
+        model.velocities = in_layers(net, net.velocities, net.bias_velocities)
+    return model
 
 
 def tensors(net):
@@ -158,6 +164,11 @@ def tensors(net):
     master = net.network.parts.update == "float"
     weights = net.master_weights if master else net.weights
     biases = net.master_biases if master else net.biases
+    return in_layers(net, weights, biases)
+
+
+def in_layers(net, weights, biases):
+    """Return the same of arrays for the weights, and for the biases where there are any."""
     return [
         [tensor.tolist() for tensor in layer]
         for layer in (zip(weights, biases, strict=True) if net.network.bias else zip(weights))

@@ -251,7 +251,7 @@ def test_networks(backend, parts, overflow, update):
         model.accumulator = twin_accumulator(net.network.accumulator)
         rows, _ = model.observe(x.tolist(), y.tolist(), 2)
         step = model.step(x.tolist(), y.tolist(), 2)
-        history = net.train(x, y, 2, batch_size=n, shuffle=False, observe=True)
+        history = net.train(x, y, 2, batch_size=n, shuffle=False, observe=True, overflow="ignore")
         assert (history.right[0], history.loss[0]) == step
         assert tensors(net) == model.tensors
         for row in history.observed:
@@ -272,8 +272,8 @@ def test_online_training(backend, overflow):
     model = twin_network(net)
     for row in range(40):
         model.step(x[row : row + 1].tolist(), y[row : row + 1].tolist(), 3)
-    net.train(x, y, 3, shuffle=False)
-    exact.train(x, y, 3, shuffle=False)
+    net.train(x, y, 3, shuffle=False, overflow="ignore")
+    exact.train(x, y, 3, shuffle=False, overflow="ignore")
     assert tensors(net) == model.tensors != tensors(exact)
 
 

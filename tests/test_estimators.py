@@ -82,7 +82,7 @@ def test_scikit_learn_is_not_imported_before_it_is_asked_for():
 def test_a_classifier_trains_what_its_network_trains(backend):
     seed = np.random.RandomState(5)
     net = MLP([3, 4, 3], DEFAULT_FORMATS, activation=[relu(), linear()], average=True, seed=seed)
-    history = net.train(X, ONE_HOT, 4, epochs=3, batch_size=32, seed=seed)
+    history = net.train(X, ONE_HOT, 4, epochs=3, batch_size=32, seed=seed, overflow="ignore")
     model = fit(small(FixedPointMLPClassifier), X, LABELS)
     assert raw(model) == [tensor.tolist() for tensor in (*net.weights, *net.biases)]
     assert model.loss_curve_ == (history.loss.reshape(3, 2).sum(axis=1) / 40).tolist()
@@ -101,7 +101,7 @@ def test_a_regressor_trains_what_its_network_trains(backend):
     net = MLP([3, 4, 2], formats, activation=[leaky_relu(2), linear()], seed=seed, loss="sse")
     y = np.stack([NUMBERS, 1000 * NUMBERS], axis=1)  #
     assert [np.frexp(abs(column).max())[1] for column in y.T] == [3, 13]
-    net.train(X, y * [2.0**-1, 2.0**-11], 6, epochs=3, batch_size=10, seed=seed)
+    net.train(X, y * [2.0**-1, 2.0**-11], 6, epochs=3, batch_size=10, seed=seed, overflow="ignore")
     model = small(
         FixedPointMLPRegressor,
         activation=leaky_relu(2),

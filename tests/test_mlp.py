@@ -26,6 +26,7 @@ from support import (
     ROUNDINGS,
     assert_same,
     formats,
+    in_layers,
     raw_array,
     seeds,
     tensors,
@@ -68,6 +69,9 @@ def exponent(net, nominal):
 def check_weights(net, model):
     """Assert that the weights are the model's, and that raw ones are the quantized master."""
     assert bits(tensors(net)) == bits(model.tensors)
+    if net.network.momentum_shift is not None:
+        held = in_layers(net, net.velocities, net.bias_velocities)
+        assert bits(held) == bits(model.velocities)
     if net.network.parts.any_fixed:
         for i, (raw, layer) in enumerate(zip(model.fixed(), net.network.layers, strict=True)):
             assert_same(net.weights[i], raw[0], layer.formats.weight.dtype)
@@ -130,7 +134,7 @@ def check_training(net, model, x, y, lr_shift, batches, **arguments):
         right.append(step[0])
         loss.append(step[1])
     rest = len(batches) - len(right)
-    history = net.train(x, y, lr_shift, **arguments)
+    history = net.train(x, y, lr_shift, overflow="ignore", **arguments)
     assert (history.steps, history.diverged_at) == (len(right), diverged_at)
     assert_same(history.right, right + [0] * rest, np.int32)
     assert history.loss.dtype == np.float64
@@ -159,8 +163,8 @@ activations = st.one_of(
 
 
 @st.composite
-def networks(draw, parts=None, any_formats=None):
-    """Draw a network."""
+def networks(draw, parts=None, any_formats=None, optimiser=False):
+    """Draw a network, without momentum and decay or with one of them or both."""
     any_format = formats() if any_formats is None else any_formats
     chosen = draw(st.sampled_from([plain_formats(), plain_formats(), any_format]))
     sizes = draw(st.lists(st.integers(1, 6), min_size=2, max_size=4))
@@ -168,8 +172,16 @@ def networks(draw, parts=None, any_formats=None):
     if draw(st.booleans()):
         each = draw(chosen)
     else:
-        each = [LayerFormats(*(draw(chosen) for _ in range(4))) for _ in range(layers)]
+        each = [
+            LayerFormats(*(draw(chosen) for _ in range(4 + optimiser * draw(st.integers(0, 1)))))
+            for _ in range(layers)
+        ]
     scale = draw(st.sampled_from([0.5, 1.0, 4.0]))
+    momentum, decay = None, None
+    if optimiser:
+        momentum = draw(st.one_of(st.none(), st.integers(1, 5), st.integers(1, 31)))
+        few, many = st.integers(0, 8), st.integers(0, 63)
+        decay = draw(few | many if momentum is None else st.none() | few | many)
     return MLP(
         sizes,
         each,
@@ -179,6 +191,8 @@ def networks(draw, parts=None, any_formats=None):
         loss=draw(st.sampled_from(["sse", "half_sse"])),
         update=draw(st.sampled_from(["fused", "two_step"])),
         average=draw(st.booleans()),
+        momentum_shift=momentum,
+        decay_shift=decay,
         parts=draw(st.sampled_from(ALL_PARTS)) if parts is None else parts,
         init=intmlp.uniform(-scale, scale),
         seed=draw(st.integers(0, 2**32 - 1)),
@@ -455,7 +469,7 @@ def test_memory_layout_cannot_be_seen(parts):
             a, b = layout(u), layout(v)
             assert np.array_equal(a, u) and np.array_equal(b, v)
             out, gradient = net.forward(a), net.gradient(a, b)
-            history = net.train(a, b, 3, batch_size=4, epochs=2)
+            history = net.train(a, b, 3, batch_size=4, epochs=2, overflow="ignore")
             results.append((
                 out.tolist(), [g.tolist() for g in gradient.weights + gradient.biases],
                 history.right.tolist(), history.loss.tolist(), tensors(net),
@@ -717,7 +731,7 @@ def small_task(n=6):
 def test_history_without_a_report():
     x, y = small_task()
     silent, loud = (MLP([3, 2], QFormat(16, 8), seed=1) for _ in range(2))
-    history = silent.train(x, y, 3, epochs=2, report=False)
+    history = silent.train(x, y, 3, epochs=2, report=False, overflow="ignore")
     assert history == intmlp.History(steps=12, right=None, loss=None, diverged_at=None)
     loud.train(x, y, 3, epochs=2)
     assert tensors(silent) == tensors(loud)
@@ -900,7 +914,7 @@ def test_an_exception_in_progress_leaves_whole_steps(exception):
             raise exception
 
     with pytest.raises(exception):
-        net.train(x, y, 0, epochs=1000, shuffle=False, progress=progress)
+        net.train(x, y, 0, epochs=1000, shuffle=False, progress=progress, overflow="ignore")
     assert steps_done(net, 7001) == seen[-1]
 
 
@@ -913,7 +927,7 @@ def test_ctrl_c_leaves_whole_steps(milliseconds):
     try:
         with pytest.raises(KeyboardInterrupt):
             timer.start()
-            net.train(x, y, 0, epochs=200_000, shuffle=False, report=False)
+            net.train(x, y, 0, epochs=200_000, shuffle=False, report=False, overflow="ignore")
     finally:
         timer.cancel()
         timer.join()
@@ -953,7 +967,7 @@ def test_an_interrupt_at_any_line_leaves_whole_steps():
         before = sys.gettrace()
         sys.settrace(calls)
         try:
-            net.train(x[:1], y[:1], 0)
+            net.train(x[:1], y[:1], 0, overflow="count")
         except KeyboardInterrupt:
             pass
         finally:
@@ -969,7 +983,7 @@ def test_an_interrupt_at_any_line_leaves_whole_steps():
 def test_networks_train_side_by_side():
     def trained(seed):
         net, x, y = restless(seed)
-        history = net.train(x, y, 0, epochs=30, batch_size=3, seed=seed)
+        history = net.train(x, y, 0, epochs=30, batch_size=3, seed=seed, overflow="ignore")
         return tensors(net), history.loss.tolist()
 
     one_by_one = [trained(seed) for seed in range(6)]

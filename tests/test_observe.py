@@ -57,12 +57,13 @@ def fraction_widths(net, layer, tensor, m):
     if tensor not in ("W", "b"):
         return 0, 0
     network = net.network
+    optimised = network.momentum_shift is not None or network.decay_shift is not None
     formats = network.layers[layer - 1].formats
     below = network.layers[layer - 2].formats.activation if layer > 1 else network.input
     step_frac = formats.delta.frac + m + (below.frac if tensor == "W" else 0)
     if network.update == "two_step":
         step_frac = formats.gradient.frac
-    if "float" in (network.parts.backward, network.parts.update):
+    if "float" in (network.parts.backward, network.parts.update) or optimised:
         step_frac = 40
     return step_frac, formats.weight.frac + 62
 
@@ -73,19 +74,23 @@ def check(net, x, y, lr_shift, batches, window=3, **arguments):
     total, idle = wanted(net, x, y, lr_shift, batches, m)
     plain = copy.deepcopy(net)
     check_training(plain, twin_network(plain), x, y, lr_shift, batches, **arguments)
-    history = net.train(x, y, lr_shift, observe=True, window=window, **arguments)
+    history = net.train(x, y, lr_shift, observe=True, window=window, overflow="count", **arguments)
     reports = plain.train(x[:1], y[:1], 0, epochs=0)
     assert reports.observed is None
     weights = [bits(part.tolist()) for part in parameters(net)]
     assert weights == [bits(part.tolist()) for part in parameters(plain)]
     rows = {(row.layer, row.tensor): row for row in history.observed}
-    names = ["Z", "E", "D", "W", "b"]
+    moves = net.network.momentum_shift is not None
+    names = ["Z", "E", "D", *(["VW", "Vb"] if moves else []), "W", "b"]
     wanted_rows = [
         (i + 1, name)
         for i, name in itertools.product(range(len(net.network.layers)), names)
-        if (name != "E" or i + 1 < len(net.network.layers)) and (name != "b" or net.network.bias)
+        if (name != "E" or i + 1 < len(net.network.layers))
+        and (name not in ("b", "Vb") or net.network.bias)
     ]
     assert [(row.layer, row.tensor) for row in history.observed] == wanted_rows
+    shares = {key: row.overflow_share for key, row in rows.items() if row.entries}
+    assert history.overflows == shares
     for (layer, tensor), row in rows.items():
         want = total.get((layer, tensor), reference.Counts())
         got = {name: getattr(row, name) for name in COUNTS}
@@ -329,7 +334,7 @@ def large_products(backend, threads):
         state = np.random.RandomState(1)
         net = MLP([700, 200, 30], QFormat(16, 10, "floor"), seed=3)
         x, y = state.uniform(-2, 2, (512, 700)), state.uniform(-1, 1, (512, 30))
-        return net.train(x, y, 12, batch_size=512, observe=True).observed
+        return net.train(x, y, 12, batch_size=512, observe=True, overflow="ignore").observed
     finally:
         intmlp.set_num_threads(before)
         _backend.use(serving)
@@ -354,7 +359,7 @@ def test_in_calls_of_any_length(monkeypatch):
 def test_an_interrupted_training_counts_whole_steps():
     net = MLP([3, 2], QFormat(12, 8), seed=2)
     x, y = np.full((50, 3), 0.5), np.zeros((50, 2))
-    counts, idle = np.zeros((5, 13), np.uint64), np.zeros(2, np.int64)
+    counts, idle = _counts.new_rows(1), np.zeros(2, np.int64)
     order = np.arange(50, dtype=np.int64)
     for first, count in ((0, 1), (1, 20), (21, 29)):
         assert net._net.train(x, y, order, 1, first, count, 3, 0, None, None, counts, idle) == count

@@ -97,8 +97,10 @@ class Net:
 
     `weights` and `biases` are raw (None where all parts are float), `master_weights` and
     `master_biases` are float64 (None where the update is fixed); each is a list with one
-    C-contiguous array a layer. The biases are None where the network has none. Calls of
-    `forward`, `gradient` and `train` take turns.
+    C-contiguous array a layer. The biases are None where the network has none. `velocities` and
+    `bias_velocities`, of the shapes of weights and biases, are raw in the velocity format where the
+    update is fixed, else float64; None without momentum. Calls of `forward`, `gradient` and
+    `train` take turns.
     """
 
     def __init__(
@@ -108,6 +110,8 @@ class Net:
         biases: list[Any] | None,
         master_weights: list[Any] | None,
         master_biases: list[Any] | None,
+        velocities: list[Any] | None,
+        bias_velocities: list[Any] | None,
     ) -> None: ...
     def weights_changed(self) -> None:
         """Forget what is kept of the weights; whoever writes into them calls this."""
@@ -149,6 +153,10 @@ class Net:
         loss: NDArray[np.float64] | None,
         counts: NDArray[np.uint64] | None = None,
         idle: NDArray[np.int64] | None = None,
+        every: int = 1,
+        before: int = 0,
+        stop_on_overflow: bool = False,
+        only_overflows: bool = False,
     ) -> int:
         """Do the steps ``first .. first + count - 1`` and return how many were done.
 
@@ -159,5 +167,9 @@ class Net:
 
         Where `counts` and `idle` are given, the steps done are added to them. `counts` has the
         rows and words of `_counts.py`. `idle` has an entry for each unit of each layer: for a
-        relu unit the number of steps, up to the last, in which it was never active.
+        relu unit the number of steps, up to the last, in which it was never active. Of all steps
+        only those are counted whose number in the training is a multiple of `every`; `before` is
+        how many it had done at step 0 of this `order`. With `stop_on_overflow` a step in which a
+        value overflows is counted, but not done, and fewer than `count` steps were done. With
+        `only_overflows`, no more of a row need be true than its entries and overflows.
         """

@@ -67,6 +67,7 @@ cdef extern from "intmlp.h" nogil:
         im_format weight
         im_format delta
         im_format gradient
+        im_format velocity
         im_activation function
         bint half_at_zero
         int slope_shift
@@ -75,6 +76,8 @@ cdef extern from "intmlp.h" nogil:
         void *b
         double *master_W
         double *master_b
+        void *velocity_W
+        void *velocity_b
         im_packed *packed_W
     ctypedef struct im_net:
         im_format input
@@ -88,6 +91,8 @@ cdef extern from "intmlp.h" nogil:
         bint backward_float
         bint update_float
         im_accumulator accumulator
+        int momentum_shift
+        int decay_shift
     ctypedef enum im_source_kind:
         IM_SOURCE_F32
         IM_SOURCE_F64
@@ -140,6 +145,10 @@ cdef extern from "intmlp.h" nogil:
     ctypedef struct im_observed:
         im_count *counts
         int64_t *idle
+        int64_t every
+        int64_t before
+        bint stop_on_overflow
+        bint only_overflows
     bint im_trains_online(const im_net *net, int64_t batch, int64_t count, int shift)
     int64_t im_train(const im_isa *isa, const im_net *net, im_source x, im_source y,
                      const int64_t *order, int64_t n_order, int64_t batch, int64_t first,
@@ -531,9 +540,11 @@ cdef class Net:
     cdef im_packed *packed  # weights of each layer
     cdef void **gradients  # where a call of `gradient` writes: gW of each layer, then gb
 
-    def __cinit__(self, network, weights, biases, master_weights, master_biases):
+    def __cinit__(self, network, weights, biases, master_weights, master_biases, velocities,
+                  bias_velocities):
         self.bias = network.bias
-        self.arrays = (weights, biases, master_weights, master_biases)  # kept alive
+        self.arrays = (weights, biases, master_weights, master_biases, velocities,
+                       bias_velocities)  # kept alive
         self.tables = []  # too
         cdef int depth = len(network.layers), i
         self.net.layers = <im_layer *>PyMem_Calloc(depth, sizeof(im_layer))
@@ -555,6 +566,8 @@ cdef class Net:
             self.tables.append(table)
             self.net.exps = <const int32_t *>cnp.PyArray_DATA(table)
             self.net.exps_size = cnp.PyArray_SIZE(table)
+        self.net.momentum_shift = network.momentum_shift or 0
+        self.net.decay_shift = -1 if network.decay_shift is None else network.decay_shift
         cdef im_layer *c
         for i, layer in enumerate(network.layers):
             c = &self.net.layers[i]
@@ -564,6 +577,7 @@ cdef class Net:
             c.weight = as_format(layer.formats.weight)
             c.delta = as_format(layer.formats.delta)
             c.gradient = as_format(layer.formats.gradient)
+            c.velocity = as_format(layer.velocity)
             c.function = <im_activation><int>ACTIVATION_CODES[layer.activation.kind]
             c.half_at_zero = layer.activation.half_at_zero
             c.slope_shift = layer.activation.slope_shift
@@ -575,6 +589,8 @@ cdef class Net:
             c.b = data_of(biases, i)
             c.master_W = <double *>data_of(master_weights, i)
             c.master_b = <double *>data_of(master_biases, i)
+            c.velocity_W = data_of(velocities, i)
+            c.velocity_b = data_of(bias_velocities, i)
             c.packed_W = &self.packed[i]
 
     def __dealloc__(self):
@@ -644,7 +660,8 @@ cdef class Net:
 
     def train(self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray order, int64_t batch_size,
               int64_t first, int64_t count, int lr_shift, int average_shift, right, loss,
-              counts=None, idle=None):
+              counts=None, idle=None, int64_t every=1, int64_t before=0,
+              bint stop_on_overflow=False, bint only_overflows=False):
         cdef im_source inputs = as_source(x), targets = as_source(y)
         cdef const int64_t *rows = <const int64_t *>cnp.PyArray_DATA(order)
         cdef int64_t n = cnp.PyArray_DIM(order, 0)
@@ -659,6 +676,10 @@ cdef class Net:
         if counts is not None and idle is not None:
             seen.counts = <im_count *>cnp.PyArray_DATA(<cnp.ndarray>counts)
             seen.idle = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>idle)
+            seen.every = every
+            seen.before = before
+            seen.stop_on_overflow = stop_on_overflow
+            seen.only_overflows = only_overflows
             observed = &seen
         cdef const im_isa *use = isa
         cdef int64_t done

@@ -14,7 +14,7 @@ from .network import (
     sigmoid,
     tanh,
 )
-from .observation import Observation
+from .observation import Observation, OverflowWarning
 
 __all__ = [
     "MLP",
@@ -24,6 +24,7 @@ __all__ = [
     "Initialisation",
     "LayerFormats",
     "Observation",
+    "OverflowWarning",
     "Parts",
     "Step",
     "hard_sigmoid",

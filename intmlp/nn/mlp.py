@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _backend
-from .._check import finite, instance, integer, shift, within
+from .._check import choice, finite, instance, integer, shift, within
 from ..ops import dequantize, quantize
 from ..qformat import Accumulator, QFormat
 from .initialisation import Initialisation, uniform
@@ -28,12 +28,15 @@ from .network import (
     relu,
     tensors,
 )
-from .observation import Observation, Tally
+from .observation import Observation, Tally, raise_overflow, warn_of_overflows
 
 Array = NDArray[Any]
 
 # A training loop comes back to Python about this often, for Ctrl-C and the progress callback.
 _SECONDS_PER_CALL = 0.05
+
+# What `overflow` of `MLP.train` may be, and which steps each counts; the others follow `observe`.
+_EVERY = {"warn": 64, "count": 1, "raise": 1, "ignore": 1}
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class History:
         The step that diverged, at which training stopped.
     observed : tuple of Observation, or None where it was not asked for
         What rounding and overflow did in the steps done, by layer and tensor.
+    overflows : dict, or None where overflow was ignored
+        The share of values outside their format, in the steps counted, by (layer, tensor).
     """
 
     steps: int
@@ -93,6 +98,7 @@ class History:
     loss: NDArray[np.float64] | None
     diverged_at: int | None
     observed: tuple[Observation, ...] | None = None
+    overflows: dict[tuple[int, str], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,12 @@ class MLP:
         Whether a step shifts the exact product sum, or the stored gradient.
     average : bool
         Whether a batch's gradient is its mean; then batch sizes must be powers of two.
+    momentum_shift : int, optional
+        With it, 1..31, each weight and bias has a velocity, which keeps the share
+        ``1 - 2**-momentum_shift`` of itself in a step.
+    decay_shift : int, optional
+        With it, 0..63, a step draws weights, but no biases, to zero by ``2**-decay_shift`` times
+        the learning rate.
     parts : Parts
         Which parts of training compute in float64.
     accumulator : Accumulator, optional
@@ -179,6 +191,8 @@ class MLP:
         loss: Loss = "half_sse",
         update: Update = "fused",
         average: bool = False,
+        momentum_shift: int | None = None,
+        decay_shift: int | None = None,
         parts: Parts = Parts(),  # noqa: B008 (immutable)
         accumulator: Accumulator | None = None,
         init: Initialisation = uniform(),  # noqa: B008 (immutable)
@@ -187,8 +201,9 @@ class MLP:
         instance("average", average, bool)
         instance("init", init, Initialisation)
         network = describe(
-            sizes, formats, input_format, activation, bias, loss, update, parts, accumulator
-        )
+            sizes, formats, input_format, activation, bias, loss, update, parts, accumulator,
+            momentum_shift, decay_shift,
+        )  # fmt: skip
         self._set_up(network, average)
         self._initialise(init, _random_state(seed))
         self._bind()
@@ -215,10 +230,23 @@ class MLP:
         """Float64 biases of a float update, read-only views; absent where it is fixed."""
         return _views("master_biases", self._master_biases, "the update is fixed: see biases")
 
+    @property
+    def velocities(self) -> tuple[Array, ...]:
+        """Velocities of the weights, a read-only view (n_out, n_in) a layer.
+
+        Raw in the velocity format where the update is fixed, else float64; absent without momentum.
+        """
+        return _views("velocities", self._velocities, "momentum_shift is None")
+
+    @property
+    def bias_velocities(self) -> tuple[Array, ...]:
+        """Velocities of the biases, a read-only view (n_out,) a layer; empty without biases."""
+        return _views("bias_velocities", self._bias_velocities, "momentum_shift is None")
+
     def set_weights(
         self, weights: Sequence[ArrayLike], biases: Sequence[ArrayLike] | None = None
     ) -> None:
-        """Set all weights and biases; the one way to do so.
+        """Set all weights and biases, and all velocities to 0; the one way to do so.
 
         Parameters
         ----------
@@ -260,9 +288,11 @@ class MLP:
             self._net.weights_changed()
             for name, i, value in checked:
                 self._store(name, i, value)
+            for velocity in (*(self._velocities or ()), *(self._bias_velocities or ())):
+                velocity[...] = 0
 
     def _set_up(self, network: Network, average: bool) -> None:
-        """Make what `__init__` and `load` fill: the arrays of the parts, raw, master, or both."""
+        """Make what `__init__` and `load` fill: the arrays, raw, master, or both; velocities."""
         self.network = network
         self._average = average
 
@@ -275,6 +305,9 @@ class MLP:
         self._biases = arrays("bias") if raw else None
         self._master_weights = arrays("master_weight") if master else None
         self._master_biases = arrays("master_bias") if master else None
+        moves = self.network.momentum_shift is not None
+        self._velocities = arrays("weight_velocity") if moves else None
+        self._bias_velocities = arrays("bias_velocity") if moves else None
 
     def _arrays(self) -> dict[str, Array]:
         """Return all arrays of `tensors`, by name."""
@@ -283,6 +316,8 @@ class MLP:
             "bias": self._biases,
             "master_weight": self._master_weights,
             "master_bias": self._master_biases,
+            "weight_velocity": self._velocities,
+            "bias_velocity": self._bias_velocities,
         }
         return {
             tensor.name: cast(list[Array], kinds[tensor.kind])[tensor.layer - 1]
@@ -498,13 +533,14 @@ class MLP:
         self,
         x: ArrayLike | Checked,
         y: ArrayLike | Checked,
-        lr_shift: int,
+        lr_shift: int | Sequence[int],
         *,
         epochs: int = 1,
         batch_size: int = 1,
         shuffle: bool = True,
         seed: int | np.random.RandomState = 0,
         report: bool = True,
+        overflow: Literal["warn", "count", "raise", "ignore"] = "warn",
         observe: bool = False,
         window: int = 1001,
         progress: Callable[[int, int], object] | None = None,
@@ -519,8 +555,8 @@ class MLP:
         x : array_like, shape (n, n_in)
         y : array_like, shape (n, n_out)
             Real values or raw integers, n at least 1.
-        lr_shift : int
-            The learning rate is ``2**-lr_shift``; any integer.
+        lr_shift : int or sequence of int
+            The learning rate is ``2**-lr_shift``; any integer, or one for each epoch.
         epochs : int
             Passes over the samples, at least 0.
         batch_size : int
@@ -531,6 +567,11 @@ class MLP:
             Seed of the permutations, 0..2**32 - 1, or the state to draw them from.
         report : bool
             Whether to record `right` and `loss` of each step.
+        overflow : {"warn", "count", "raise", "ignore"}
+            What to do about values that lie outside their format, which saturate or wrap. "warn"
+            counts every 64th step, and warns after training. "count" counts every step. "raise"
+            does, too, and does not do a step in which a value overflows. "ignore" counts nothing.
+            With `observe`, every step is counted.
         observe : bool
             Whether to count what rounding and overflow do; it changes no other result, and takes
             at most about as long as the training itself.
@@ -544,26 +585,41 @@ class MLP:
         -------
         History
 
+        Raises
+        ------
+        OverflowError
+            With ``overflow="raise"``, where a value lies outside its format. The weights are
+            those from before that step.
+
+        Warns
+        -----
+        OverflowWarning
+            With ``overflow="warn"``, once for each tensor of each layer with values outside its
+            format.
+
         Examples
         --------
         >>> import intmlp
         >>> net = intmlp.MLP([2, 1], intmlp.QFormat(16, 8), bias=False)
         >>> net.set_weights([[[0.5, 1.0]]])
-        >>> history = net.train([[1.0, 2.0]], [[2.0]], lr_shift=3, epochs=3)
+        >>> history = net.train([[1.0, 2.0]], [[2.0]], lr_shift=[3, 3, 4], epochs=3)
         >>> history.loss
         array([0.125     , 0.01757812, 0.00247192])
+        >>> history.overflows
+        {(1, 'Z'): 0.0, (1, 'D'): 0.0, (1, 'W'): 0.0}
         """
         inputs, targets = self._batch(x, y)
         epochs = integer("epochs", epochs, 0, 2**31 - 1)
         batch_size = integer("batch_size", batch_size, 1, 2**31 - 1)
         instance("shuffle", shuffle, bool)
         instance("report", report, bool)
+        choice("overflow", overflow, tuple(_EVERY))
         instance("observe", observe, bool)
         window = integer("window", window, 1, 2**63 - 1)
         if progress is not None and not callable(progress):
             raise TypeError(f"progress must be callable or None, got {progress!r}")
         average_shift = self._average_shift("batch_size", batch_size)
-        lr_shift = shift("lr_shift", lr_shift)
+        lr_shifts = _each_epoch(lr_shift, epochs)
         _check_seed(seed)
         state = _random_state(seed) if shuffle else None  # making one takes a while
 
@@ -572,13 +628,16 @@ class MLP:
         total = epochs * per_epoch
         right = np.zeros(total, np.int32) if report else None
         loss = np.full(total, np.nan) if report else None
-        tally = Tally(self.network) if observe else None
-        done, count, diverged_at = 0, 1, None
-        for epoch in range(epochs):
+        tally = None
+        if observe or overflow != "ignore":
+            every = 1 if observe else _EVERY[overflow]
+            tally = Tally(self.network, every, overflow == "raise", not observe)
+        done, count, stopped = 0, 1, False
+        for epoch, lr_shift_now in enumerate(lr_shifts):
             order = (state.permutation(n) if state else np.arange(n)).astype(np.int64, copy=False)
             here = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
             first = 0
-            while first < per_epoch and diverged_at is None:
+            while first < per_epoch and not stopped:
                 asked = min(count, per_epoch - first)
                 started = perf_counter()
                 with self._lock:
@@ -589,25 +648,32 @@ class MLP:
                         batch_size,
                         first,
                         asked,
-                        lr_shift,
+                        lr_shift_now,
                         average_shift,
                         None if right is None else right[here],
                         None if loss is None else loss[here],
-                        None if tally is None else tally.counts,
-                        None if tally is None else tally.idle,
+                        *(() if tally is None else tally.arguments(epoch * per_epoch)),
                     )
                 seconds = perf_counter() - started
                 count = max(1, min(16 * count, int(asked * _SECONDS_PER_CALL / (seconds + 1e-9))))
                 first += steps
                 done += steps
-                if steps < asked:
-                    diverged_at = done
+                stopped = steps < asked
                 if progress is not None:
                     progress(done, total)
-            if diverged_at is not None:
+            if stopped:
                 break
-        observed = tally.read(self.network, average_shift, done, window) if tally else None
-        return History(done, right, loss, diverged_at, observed)
+        rows = None if tally is None else tally.read(self.network, average_shift, done, window)
+        overflows = None
+        if tally is not None and rows is not None and overflow != "ignore":
+            overflows = {(row.layer, row.tensor): row.overflow_share for row in rows if row.entries}
+            if overflow == "raise":
+                samples = min(batch_size, n - done % per_epoch * batch_size)
+                raise_overflow(self.network, rows, done, samples)
+            if overflow == "warn":
+                warn_of_overflows(self.network, rows, tally.every)
+        diverged_at = done if stopped else None
+        return History(done, right, loss, diverged_at, rows if observe else None, overflows)
 
     def _inputs(self, x: ArrayLike | Checked) -> Array:
         """Return `x` checked for the input format; as it is where the backend sees that it fits."""
@@ -654,6 +720,8 @@ class MLP:
             self._biases,
             self._master_weights,
             self._master_biases,
+            self._velocities,
+            self._bias_velocities,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -664,6 +732,15 @@ class MLP:
         """Restore a pickle and bind it to the backend that serves now."""
         self.__dict__.update(state)
         self._bind()
+
+
+def _each_epoch(lr_shift: int | Sequence[int], epochs: int) -> list[int]:
+    """Return the shift of each epoch."""
+    if not isinstance(lr_shift, (Sequence, np.ndarray)) or isinstance(lr_shift, str):
+        return [shift("lr_shift", lr_shift)] * epochs
+    if len(lr_shift) != epochs:
+        raise ValueError(f"lr_shift must have one entry per epoch, {epochs}, got {len(lr_shift)}")
+    return [shift(f"lr_shift[{i}]", value) for i, value in enumerate(lr_shift)]
 
 
 def _check_seed(seed: int | np.random.RandomState) -> None:

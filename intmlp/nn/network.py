@@ -31,7 +31,7 @@ _TABLE_BITS = 16
 
 @dataclass(frozen=True)
 class LayerFormats:
-    """The formats of a layer's four kinds of tensor.
+    """The formats of a layer's kinds of tensor.
 
     Parameters
     ----------
@@ -43,6 +43,8 @@ class LayerFormats:
         ``E``, the error that arrives from the layer above, and the delta ``D``.
     gradient : QFormat
         ``gW`` and ``gb`` where they are stored (``two_step`` updates, ``MLP.gradient``).
+    velocity : QFormat, optional
+        Velocities of weights and biases, with momentum; default: the gradient format.
 
     Examples
     --------
@@ -56,10 +58,12 @@ class LayerFormats:
     weight: QFormat
     delta: QFormat
     gradient: QFormat
+    velocity: QFormat | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            instance(field.name, getattr(self, field.name), QFormat)
+            if field.name != "velocity" or self.velocity is not None:
+                instance(field.name, getattr(self, field.name), QFormat)
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,11 @@ class Layer:
     activation: Activation
 
     @property
+    def velocity(self) -> QFormat:
+        """The format of its velocities."""
+        return self.formats.velocity or self.formats.gradient
+
+    @property
     def table(self) -> NDArray[np.int16] | None:
         """A of each raw Z, the lowest first, in fixed point; None where f is computed."""
         if self.activation.kind not in _TABULATED:
@@ -250,6 +259,13 @@ class Network:
     update: Update
     parts: Parts
     accumulator: Accumulator | None = None
+    momentum_shift: int | None = None
+    decay_shift: int | None = None
+
+    @property
+    def has_optimiser(self) -> bool:
+        """Whether steps are more than gradients times the learning rate."""
+        return self.momentum_shift is not None or self.decay_shift is not None
 
     @property
     def exps(self) -> NDArray[np.int32] | None:
@@ -294,6 +310,9 @@ def tensors(network: Network) -> Iterator[Tensor]:
                 yield Tensor(number, kind, shape, layer.formats.weight)
             if network.parts.update == "float":
                 yield Tensor(number, f"master_{kind}", shape, None)
+            if network.momentum_shift is not None:
+                fmt = layer.velocity if network.parts.update == "fixed" else None
+                yield Tensor(number, f"{kind}_velocity", shape, fmt)
 
 
 def describe(
@@ -306,6 +325,8 @@ def describe(
     update: Update,
     parts: Parts,
     accumulator: Accumulator | None,
+    momentum_shift: int | None,
+    decay_shift: int | None,
 ) -> Network:
     """Check the arguments of `MLP` and return its descriptor.
 
@@ -328,6 +349,10 @@ def describe(
         instance("accumulator", accumulator, Accumulator)
     choice("loss", loss, LOSSES)
     choice("update", update, UPDATES)
+    if momentum_shift is not None:
+        momentum_shift = integer("momentum_shift", momentum_shift, 1, 31)
+    if decay_shift is not None:
+        decay_shift = integer("decay_shift", decay_shift, 0, 63)
     layers = tuple(
         Layer(n_in, n_out, layer_formats, layer_activation)
         for n_in, n_out, layer_formats, layer_activation in zip(
@@ -335,7 +360,9 @@ def describe(
         )
     )
     _check_tables(layers, loss, parts)
-    return Network(input_format, layers, bias, loss, update, parts, accumulator)
+    return Network(
+        input_format, layers, bias, loss, update, parts, accumulator, momentum_shift, decay_shift
+    )
 
 
 def _check_tables(layers: Sequence[Layer], loss: Loss, parts: Parts) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._counts import TENSORS, new_rows, unpack
-from .network import Network
+from ..qformat import QFormat
+from .network import Layer, Network
 
 # Where the sums stand: docs/numerics.md, section 9.
-_FLOAT_STEP_FRAC = 40
+_SCALED_STEP_FRAC = 40
 _ERROR_BITS = 62
 
 
@@ -25,7 +28,8 @@ class Observation:
     layer : int
         1 for the first layer.
     tensor : str
-        ``Z``, ``E``, ``D``, ``W`` or ``b``. What a tensor does not have counts 0.
+        ``Z``, ``E``, ``D``, with momentum ``VW`` and ``Vb``, ``W`` or ``b``. What a tensor does not
+        have counts 0.
     entries : int
         Values that entered the tensor's format; for `W` and `b` weights that were offered a
         step.
@@ -127,13 +131,32 @@ class Observation:
 
 
 class Tally:
-    """The counts of a training on their way: the arrays that a backend adds to."""
+    """The counts of a training on their way: the arrays that a backend adds to.
 
-    def __init__(self, network: Network) -> None:
+    Parameters
+    ----------
+    network : Network
+    every : int
+        Steps are counted whose number is a multiple of this.
+    stop_on_overflow : bool
+        Whether a step in which a value overflows is not done.
+    only_overflows : bool
+        Whether nothing but entries and overflows is asked for.
+    """
+
+    def __init__(
+        self, network: Network, every: int, stop_on_overflow: bool, only_overflows: bool
+    ) -> None:
+        self._how = stop_on_overflow, only_overflows
+        self.every = every
         self.counts = new_rows(len(network.layers))
         self.idle: NDArray[np.int64] = np.zeros(
             sum(layer.n_out for layer in network.layers), np.int64
         )
+
+    def arguments(self, before: int) -> tuple[Any, ...]:
+        """Return what `Net.train` takes, where `before` steps came before its step 0."""
+        return self.counts, self.idle, self.every, before, *self._how
 
     def read(
         self, network: Network, average_shift: int, steps: int, window: int
@@ -145,15 +168,20 @@ class Tally:
             idle = self.idle[first : first + layer.n_out]
             dead = int(np.count_nonzero(idle >= min(window, steps))) if steps else 0
             for j, tensor in enumerate(TENSORS):
-                if (tensor == "E" and i + 1 == len(network.layers)) or (
-                    tensor == "b" and not network.bias
+                if (
+                    (tensor == "E" and i + 1 == len(network.layers))
+                    or (tensor in ("b", "Vb") and not network.bias)
+                    or (tensor in ("VW", "Vb") and network.momentum_shift is None)
                 ):
                     continue
                 is_relu = tensor == "Z" and layer.activation.kind == "relu"
                 is_parameter = tensor in ("W", "b")
                 step_frac = 0
-                if is_parameter and "float" in (network.parts.backward, network.parts.update):
-                    step_frac = _FLOAT_STEP_FRAC
+                if is_parameter and (
+                    "float" in (network.parts.backward, network.parts.update)
+                    or network.has_optimiser
+                ):
+                    step_frac = _SCALED_STEP_FRAC
                 elif is_parameter and network.update == "two_step":
                     step_frac = layer.formats.gradient.frac
                 elif is_parameter:
@@ -172,6 +200,65 @@ class Tally:
                 )
             below, first = layer.formats.activation, first + layer.n_out
         return tuple(observations)
+
+
+class OverflowWarning(RuntimeWarning):
+    """Values lay outside their format in a training, and have saturated or wrapped.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import intmlp
+    >>> net = intmlp.MLP([1, 1], intmlp.QFormat(8, 4), bias=False)
+    >>> net.set_weights([[[4.0]]])
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", intmlp.OverflowWarning)
+    ...     try:
+    ...         net.train([[2.0]], [[1.0]], lr_shift=8)  # Z is 8
+    ...     except intmlp.OverflowWarning as warning:
+    ...         print(str(warning)[:49])
+    layer 1: 1 of the values of Z lay outside QFormat
+    """
+
+
+def warn_of_overflows(network: Network, rows: tuple[Observation, ...], every: int) -> None:
+    """Warn the caller's caller of each row that overflowed; every `every`-th step was counted."""
+    steps = "all steps" if every == 1 else f"the steps counted, every {every}th"
+    for row in rows:
+        if row.overflows:
+            fmt = _format_of(network.layers[row.layer - 1], row.tensor)
+            warnings.warn(
+                f"layer {row.layer}: {row.overflow_share:.2g} of the values of {row.tensor} lay "
+                f"outside {fmt} in {steps}, and {_OUTSIDE[fmt.overflow]}",
+                OverflowWarning,
+                stacklevel=3,
+            )
+
+
+def raise_overflow(
+    network: Network, rows: tuple[Observation, ...], step: int, samples: int
+) -> None:
+    """Raise where a row has overflowed, as no step before `step`, of `samples` samples, has."""
+    for row in rows:
+        if row.overflows:
+            layer = network.layers[row.layer - 1]
+            each = {"W": layer.n_in, "VW": layer.n_in, "b": 1, "Vb": 1}.get(row.tensor, samples)
+            raise OverflowError(
+                f"step {step}, layer {row.layer}: {row.overflows} of the {each * layer.n_out} "
+                f"values of {row.tensor} lie outside {_format_of(layer, row.tensor)}; the step "
+                "was not done"
+            )
+
+
+_OUTSIDE = {"saturate": "saturated", "wrap": "wrapped"}
+
+
+def _format_of(layer: Layer, tensor: str) -> QFormat:
+    """Return the format that the values of a tensor enter."""
+    formats = layer.formats
+    by_name = {"Z": formats.activation, "E": formats.delta, "D": formats.delta}
+    by_name |= {"W": formats.weight, "b": formats.weight}
+    return by_name.get(tensor, layer.velocity)
 
 
 def _ratio(numerator: int, denominator: int) -> float:

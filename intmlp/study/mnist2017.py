@@ -182,7 +182,7 @@ def train(net: MLP, x: NDArray[np.int32], y: NDArray[np.int32], lr_shift: int) -
         The last value of the 0/1 series of right outputs, each before its update, after a
         Savitzky-Golay filter.
     """
-    right = net.train(x, y, lr_shift, shuffle=False).right
+    right = net.train(x, y, lr_shift, shuffle=False, overflow="ignore").right
     assert right is not None  # a report is the default
     return _last_filtered(right)
 

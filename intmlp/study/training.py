@@ -123,6 +123,7 @@ def _trained(task: Task, shared: _Shared, cell: Cell, why: bool) -> Outcome:
         batch_size=task.batch_size,
         shuffle=start.state is not None,
         seed=0 if start.state is None else _resumed(start.state),
+        overflow="ignore",
         observe=why,
         window=task.window,
     )

@@ -199,23 +199,93 @@ static void read_real(const void* from, im_source_kind kind, ptrdiff_t stride, i
 /* Updates ---------------------------------------------------------------------------------------
  */
 
+/* s = s * 2**lift + kept * (2**up - 2**less), where all of it stays below 2**62. */
+IM_INLINE void join_kept(int64_t* s, const void* kept, im_elem elem, int64_t at, int64_t n,
+                         const im_addend* with) {
+  const int lift = with->lift, up = with->up, less = with->less < 0 ? 0 : with->less;
+  const uint64_t taken = with->less < 0 ? 0 : UINT64_MAX;
+  for (int64_t i = 0; i < n; i++) {
+    uint64_t v = (uint64_t)im_load(kept, elem, at + i);
+    s[i] = (int64_t)(((uint64_t)s[i] << lift) + (v << up) - ((v & taken) << less));
+  }
+}
+
+/* A block of sums, of elements from `at` on, joined in place. False, with nothing done, where it is
+ * not proved that int64 holds it: a sum that is lifted is at most 2**61, and what joins it 2**60.
+ */
+static bool join(const im_addend* with, int64_t at, int64_t* s, int64_t n) {
+  if (!with->kept) return true;
+  if (with->bits - 1 + with->up > 60 || with->lift > 60) return false;
+  if (magnitudes(s, n) >= UINT64_C(1) << (61 - with->lift)) return false;
+  if (with->elem == IM_I32)
+    join_kept(s, with->kept, IM_I32, at, n, with);
+  else
+    join_kept(s, with->kept, IM_I64, at, n, with);
+  return true;
+}
+
+/* The same of any one sum. */
+static im_long join_one(const im_addend* with, int64_t at, im_wide s) {
+  if (!with->kept) return im_long_of(s);
+  im_long kept = im_long_of_i64(im_load(with->kept, with->elem, at));
+  im_long sum = im_long_add(im_long_shl(im_long_of(s), with->lift), im_long_shl(kept, with->up));
+  if (with->less < 0) return sum;
+  return im_long_add(sum, im_long_negate(im_long_shl(kept, with->less)));
+}
+
+static const im_addend nothing = {.less = -1};
+
+static void requantize_joined(const void* s, im_elem elem, int64_t n, int k, im_format fmt,
+                              const im_addend* with, void* out) {
+  int64_t v[BLOCK];
+  for (int64_t at = 0; at < n; at += BLOCK) {
+    int64_t count = smaller(n - at, BLOCK);
+    load_block(s, elem, at, count, v);
+    if (join(with, at, v, count))
+      requantize_block(v, count, k, fmt);
+    else
+      for (int64_t i = 0; i < count; i++)
+        v[i] = im_requantize_long(join_one(with, at + i, im_wide_of(v[i])), k, fmt);
+    store_block(v, count, out, im_elem_of(fmt), at);
+  }
+}
+
 IM_INLINE void update_block(int64_t* w, const int64_t* g, int64_t n, int k, im_format rules) {
   for (int64_t i = 0; i < n; i++) w[i] = im_update_i64(w[i], g[i], k, rules);
 }
 
-static void update(void* w, const void* g, im_elem elem, int64_t n, int k, im_format fmt) {
+/* The same in lanes of 32 bits: both formats have at most 31, and k is 1..31, so that -g fits, and
+ * |w|, |R(-g)| <= 2**30 have a sum that does. */
+IM_INLINE void update_all_32(int32_t* w, const int32_t* g, int64_t n, int k, im_format rules) {
+  for (int64_t i = 0; i < n; i++) {
+    int32_t step = im_round_shift_32(-g[i], k, rules.rounding);
+    w[i] = im_enter_32(w[i] + step, rules.bits, rules.overflow);
+  }
+}
+
+static void update(void* w, const void* g, im_format of_g, int64_t n, int k, im_format fmt,
+                   const im_addend* with) {
+  if (!with->kept && k >= 1 && k <= 31 && of_g.bits <= 31 && fmt.bits <= 31) {
+#define UPDATE_ALL(RULES) update_all_32(w, g, n, k, RULES)
+    IM_FOR_EACH_RULE(fmt, UPDATE_ALL)
+#undef UPDATE_ALL
+    return;
+  }
   int64_t weights[BLOCK], gradient[BLOCK];
   for (int64_t at = 0; at < n; at += BLOCK) {
     int64_t count = smaller(n - at, BLOCK);
     load_block(w, im_elem_of(fmt), at, count, weights);
-    load_block(g, elem, at, count, gradient);
-    if (im_update_is_narrow(k, fmt.bits) && magnitudes(gradient, count) < INT64_MAX) {
+    load_block(g, im_elem_of(of_g), at, count, gradient);
+    bool joined = join(with, at, gradient, count);
+    if (joined && im_update_is_narrow(k, fmt.bits) && magnitudes(gradient, count) < INT64_MAX) {
 #define UPDATE_BLOCK(RULES) update_block(weights, gradient, count, k, RULES)
       IM_FOR_EACH_RULE(fmt, UPDATE_BLOCK)
 #undef UPDATE_BLOCK
     } else {
-      for (int64_t i = 0; i < count; i++)
-        weights[i] = im_update_wide(weights[i], im_wide_of(gradient[i]), k, fmt);
+      for (int64_t i = 0; i < count; i++) {
+        im_long s = join_one(joined ? &nothing : with, at + i, im_wide_of(gradient[i]));
+        weights[i] = im_update_long(weights[i], s, k, fmt);
+      }
     }
     store_block(weights, count, w, im_elem_of(fmt), at);
   }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../intmlp.h"
+#include "long.h"
 #include "wide.h"
 
 /* A loop that is compiled once for each set of constants it is called with. */
@@ -97,6 +98,39 @@ static inline bool im_update_is_narrow(int k, int bits) { return k >= 1 && k <= 
 
 static inline int64_t im_update_i64(int64_t w, int64_t s, int k, im_format fmt) {
   return im_enter(w + im_round_shift(-s, k, fmt.rounding), fmt.bits, fmt.overflow);
+}
+
+/* The same of an integer of six limbs: R; requantize; the update by its negative. What saturates is
+ * replaced by +-2**320 where it might need more. */
+static inline im_long im_round_long(im_long s, int k, im_rounding rounding, im_overflow overflow) {
+  enum { FAR = 320 };
+  if (k > 0) {
+    bool half, sticky;
+    im_long q = im_long_floor_shift(s, k, &half, &sticky);
+    uint64_t lost = 2 * (uint64_t)half + sticky;
+    uint64_t up = im_round_up(rounding, lost, 2, (int64_t)q.limb[0], im_long_negative(s));
+    return im_long_add(q, im_long_of_i64((int64_t)up));
+  }
+  if (overflow == IM_SATURATE && !im_long_is(s, 0) && im_long_width(s) - k > FAR) {
+    im_long far = im_long_shl(im_long_of_i64(1), FAR);
+    return im_long_negative(s) ? im_long_negate(far) : far;
+  }
+  return im_long_shl(s, -k);
+}
+
+static inline int64_t im_enter_long(im_long v, int bits, im_overflow overflow) {
+  if (overflow == IM_SATURATE && im_long_width(v) > 64)
+    return im_enter(im_long_negative(v) ? INT64_MIN : INT64_MAX, bits, overflow);
+  return im_enter((int64_t)v.limb[0], bits, overflow);
+}
+
+static inline int64_t im_requantize_long(im_long s, int k, im_format fmt) {
+  return im_enter_long(im_round_long(s, k, fmt.rounding, fmt.overflow), fmt.bits, fmt.overflow);
+}
+
+static inline int64_t im_update_long(int64_t w, im_long s, int k, im_format fmt) {
+  im_long step = im_round_long(im_long_negate(s), k, fmt.rounding, fmt.overflow);
+  return im_enter_long(im_long_add(im_long_of_i64(w), step), fmt.bits, fmt.overflow);
 }
 
 /* CALL(rounding), a constant, for an inlined loop to be compiled once for each of them. */

@@ -93,8 +93,12 @@ typedef struct {
                     double* out);
   /* out[i] = requantize(s[i], frac_in, fmt) */
   void (*requantize)(const void* s, im_elem elem, int64_t n, int frac_in, im_format fmt, void* out);
-  /* w[i] = enter(w[i] + R(-g[i] * 2**-k)); w in fmt */
-  void (*update)(void* w, const void* g, im_elem elem, int64_t n, int k, im_format fmt);
+  /* out[i] = requantize(s[i] * 2**-k), and w[i] = enter(w[i] + R(-g[i] * 2**-k)), w in fmt and g
+   * in of_g, where s[i] and g[i] are joined with the addend's */
+  void (*requantize_joined)(const void* s, im_elem elem, int64_t n, int k, im_format fmt,
+                            const im_addend* with, void* out);
+  void (*update)(void* w, const void* g, im_format of_g, int64_t n, int k, im_format fmt,
+                 const im_addend* with);
   /* w[i] = enter(w[i] + R(step[i])), step finite */
   void (*update_by_real)(void* w, const double* step, int64_t n, im_format fmt);
   /* v[i] = v[i] * 2**e, rounded once */
@@ -149,9 +153,11 @@ typedef struct {
   /* what `gate` does in a layer of sigmoid or tanh */
   void (*count_gated)(const im_layer* layer, const void* a, const void* e, int64_t n,
                       im_count* count);
-  /* what `update` does; g of type elem */
+  /* what `requantize_joined` does, and `update`; g of type elem */
+  void (*count_joined)(const void* s, im_elem elem, int64_t n, int k, im_format fmt,
+                       const im_addend* with, im_count* count);
   void (*count_stored_steps)(const void* w, const void* g, im_elem elem, int64_t n, int k,
-                             im_format fmt, im_count* count);
+                             im_format fmt, const im_addend* with, im_sizes sizes, im_count* count);
   /* zeros and magnitudes of float steps; and what update_by_real does with them */
   void (*count_real_sizes)(const double* step, int64_t n, int lr_shift, im_count* count);
   void (*count_real_steps)(const void* w, const double* step, int64_t n, im_format fmt,

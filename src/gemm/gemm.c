@@ -131,10 +131,11 @@ static im_range sample(im_strided x, int64_t lanes, int64_t steps) {
 
 /* Fetch the part of the result that the next sink reads as well as writes. */
 static void prefetch_result(const im_sink* sink, im_place place) {
-  if (sink->kind != IM_UPDATE) return;
+  const char* read = sink->kind == IM_UPDATE ? sink->out : sink->addend.kept;
+  if (!read) return;
   ptrdiff_t size = (ptrdiff_t)im_elem_size(im_elem_of(sink->fmt));
   for (int i = 0; i < place.rows; i++) {
-    const char* at = (const char*)sink->out + ((place.row + i) * place.n + place.column) * size;
+    const char* at = read + ((place.row + i) * place.n + place.column) * size;
     for (ptrdiff_t byte = 0; byte < place.columns * size; byte += 64) IM_PREFETCH(at + byte);
   }
 }

@@ -12,10 +12,36 @@ static im_wide wide_bias(const im_sink* sink, int64_t column) {
   return im_wide_shl(im_wide_of(im_load(sink->bias, sink->bias_elem, column)), sink->bias_shift);
 }
 
+/* Of what an exact sum became when it was joined with what is kept. */
+static void sink_joined(const im_sink* sink, int64_t at, im_long sum) {
+  im_elem elem = im_elem_of(sink->fmt);
+  int k = sink->frac_in - sink->fmt.frac;
+  switch (sink->kind) {
+    case IM_REQUANTIZE:
+      im_store(sink->out, elem, at, im_requantize_long(sum, k, sink->fmt));
+      return;
+    case IM_UPDATE:
+      im_store(sink->out, elem, at,
+               im_update_long(im_load(sink->out, elem, at), sum, k, sink->fmt));
+      return;
+    case IM_COUNT_VALUES: count_value(sum, k, sink->fmt, sink->count); return;
+    case IM_COUNT_STEPS:
+      count_size(sum, sink->sizes, sink->count);
+      count_step(im_load(sink->out, elem, at), im_long_negate(sum), k, sink->fmt, sink->count);
+      return;
+    case IM_TO_FLOAT:
+    case IM_DISCARD: return; /* they join nothing */
+  }
+}
+
 /* Of a sum, bias included. */
 static void sink_one(const im_sink* sink, int64_t at, im_wide sum) {
   im_elem elem = im_elem_of(sink->fmt);
   int k = sink->frac_in - sink->fmt.frac;
+  if (sink->addend.kept) {
+    sink_joined(sink, at, join_one(&sink->addend, at, sum));
+    return;
+  }
   switch (sink->kind) {
     case IM_REQUANTIZE:
       im_store(sink->out, elem, at, im_requantize_wide(sum, k, sink->fmt));
@@ -25,10 +51,8 @@ static void sink_one(const im_sink* sink, int64_t at, im_wide sum) {
                im_update_wide(im_load(sink->out, elem, at), sum, k, sink->fmt));
       return;
     case IM_TO_FLOAT: ((double*)sink->out)[at] = im_wide_to_double(sum, sink->frac_in); return;
-    case IM_COUNT_VALUES: count_value(sum, k, sink->fmt, sink->count); return;
-    case IM_COUNT_STEPS:
-      count_exact_step(im_load(sink->out, elem, at), sum, k, sink->fmt, sink->count);
-      return;
+    case IM_COUNT_VALUES:
+    case IM_COUNT_STEPS: sink_joined(sink, at, im_long_of(sum)); return;
     case IM_DISCARD: return;
   }
 }
@@ -113,7 +137,9 @@ static void sink_i64(const im_sink* sink, im_place place, int64_t* sums, int str
     update_i64(sink->out, IM_I32, at, sums, place.columns, k, RULES); \
   else                                                                \
     update_i64(sink->out, IM_I64, at, sums, place.columns, k, RULES)
-    if (sink->kind == IM_REQUANTIZE && k >= 1 && k <= 63) {
+    if (!join(&sink->addend, at, sums, place.columns)) {
+      for (int j = 0; j < place.columns; j++) sink_one(sink, at + j, im_wide_of(sums[j]));
+    } else if (sink->kind == IM_REQUANTIZE && k >= 1 && k <= 63) {
       IM_FOR_EACH_RULE(fmt, REQUANTIZE)
     } else if (sink->kind == IM_UPDATE && im_update_is_narrow(k, fmt.bits)) {
       IM_FOR_EACH_RULE(fmt, UPDATE)
@@ -125,7 +151,9 @@ static void sink_i64(const im_sink* sink, im_place place, int64_t* sums, int str
     } else if (sink->kind == IM_COUNT_VALUES) {
       count_values(sums, place.columns, k, fmt, sink->count);
     } else if (sink->kind == IM_COUNT_STEPS) {
-      count_steps(sink->out, elem, at, sums, place.columns, k, fmt, sink->count);
+      count_steps(sink->out, elem, at, sums, place.columns, k, fmt, sink->sizes, sink->count);
+    } else if (sink->addend.kept) {
+      for (int j = 0; j < place.columns; j++) sink_joined(sink, at + j, im_long_of_i64(sums[j]));
     } else {
       for (int j = 0; j < place.columns; j++) sink_one(sink, at + j, im_wide_of(sums[j]));
     }
@@ -182,7 +210,7 @@ static void sink_i128(const im_sink* sink, im_place place, uint64_t* low, int64_
     requantize_i128(sink->out, IM_I32, at, low, high, place.columns, k, RULES); \
   else                                                                          \
     requantize_i128(sink->out, IM_I64, at, low, high, place.columns, k, RULES)
-    if (sink->kind == IM_REQUANTIZE && k >= 1 && k <= 63 && fmt.bits <= 62) {
+    if (sink->kind == IM_REQUANTIZE && !sink->addend.kept && k >= 1 && k <= 63 && fmt.bits <= 62) {
       IM_FOR_EACH_RULE(fmt, REQUANTIZE)
     } else {
       for (int j = 0; j < place.columns; j++) {

@@ -36,6 +36,20 @@ typedef struct {
   im_elem elem;
 } im_strided;
 
+/* What an exact sum s is joined with, element by element, before it is rounded:
+ *
+ *   s * 2**lift + kept * (2**up - 2**less)
+ *
+ * A velocity V of fV joins the gradient as V * (1 - 2**-momentum_shift), read at the finer fraction
+ * width of both, and a weight of fW as W * 2**-decay_shift. Each is below 2**63, and `up` at most
+ * 126 (of a product) + 31 (of an average) - 0; `lift` is at most 63 + 63 - 0. */
+typedef struct {
+  const void* kept; /* as `out` of a sink; NULL for none: then lift is 0 */
+  im_elem elem;
+  int bits;           /* every element lies in -2**(bits-1) .. 2**(bits-1) - 1 */
+  int lift, up, less; /* less is below up, and -1 where nothing is taken off */
+} im_addend;
+
 typedef enum {
   IM_REQUANTIZE,
   IM_UPDATE,
@@ -45,6 +59,13 @@ typedef enum {
   IM_DISCARD
 } im_sink_kind;
 
+/* How the magnitude of a step is counted: of an exact sum s as |s|; of an optimiser's step, s at
+ * the fraction width `frac`, in units of 2**-40. */
+typedef struct {
+  bool optimised;
+  int frac;
+} im_sizes;
+
 /* What becomes of the sum s in row i, column j of an (m, n) result, once it is in the accumulator:
  *   IM_REQUANTIZE  out = requantize(s + bias[j] * 2**bias_shift, frac_in, fmt)
  *   IM_UPDATE      out = enter(out + R(-s)), from frac_in, by fmt's rules
@@ -52,7 +73,9 @@ typedef enum {
  *   IM_COUNT_VALUES  what IM_REQUANTIZE does is counted, and out is left alone
  *   IM_COUNT_STEPS   what IM_UPDATE does is counted, and out is only read
  *   IM_DISCARD     nothing
- * out is in C order. `finish` then sees elements at .. at + count of out, while they are hot. */
+ * Where an addend is kept, all but the last read s joined with it, from frac_in; its sums have no
+ * bias. out is in C order. `finish` then sees elements at .. at + count of out, while they are hot.
+ */
 typedef struct {
   im_sink_kind kind;
   im_format fmt;
@@ -65,6 +88,8 @@ typedef struct {
   const void* context;
   im_count* count; /* by one thread at a time */
   im_accumulator accumulator;
+  im_addend addend;
+  im_sizes sizes; /* of IM_COUNT_STEPS */
 } im_sink;
 
 /* A rectangle of a result of n columns. */

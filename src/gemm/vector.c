@@ -134,8 +134,8 @@ bool im_vector_product(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, i
   if (a.elem != IM_I32 || b.elem != IM_I32) return false;
   if (k == 1 && !sink->bias) {
     int shift = sink->frac_in - sink->fmt.frac;
-    if (sink->kind == IM_UPDATE && !sink->accumulator.bits && sink->fmt.bits <= 32 &&
-        im_update_is_narrow(shift, sink->fmt.bits))
+    if (sink->kind == IM_UPDATE && !sink->accumulator.bits && !sink->addend.kept &&
+        sink->fmt.bits <= 32 && im_update_is_narrow(shift, sink->fmt.bits))
       update_outer(a, b, m, n, sink);
     else
       outer(isa, a, b, m, n, sink);

@@ -23,7 +23,9 @@ typedef struct {
   double *Zf, *Af, *Ef, *Df;
   double *Wf, *bf;       /* the weights that the float parts read; may be the master itself */
   double *gW, *gb;       /* float gradients, then steps, then new masters */
+  double *vW, *vb;       /* new velocities of a float step, not yet quantized */
   void *gW_raw, *gb_raw; /* stored gradients of a two-step update */
+  void *vW_raw, *vb_raw; /* observed: the new velocities of a fixed step */
 } im_tensors;
 
 typedef struct im_online im_online; /* online.c */
@@ -35,11 +37,11 @@ typedef struct {
   bool training;      /* the weights change from step to step */
   im_tensors* layers; /* depth + 1 */
   im_online* online;  /* depth + 1, or NULL */
-  bool first_step;    /* of a call, online */
+  bool looks_at_all;  /* online, observed: the weights have changed since they were last counted */
   void* Y;            /* targets, raw and float64 */
   double* Yf;
   int64_t* rows;               /* the rows of the sources that make up the batch */
-  const im_observed* observed; /* where steps are counted, or NULL */
+  const im_observed* observed; /* where the step under way is counted, or NULL */
   im_count* counts_before;     /* the step under way */
   int64_t* active;             /* in it, 0 or 1: each unit of each layer */
   im_scratch scratch;
@@ -73,6 +75,10 @@ static inline bool im_derives_from_a(const im_layer* layer) {
 /* Whether f' can exceed 1 in magnitude: where a sigmoid wraps to -1, it is -2. */
 static inline bool im_delta_may_overflow(const im_layer* layer) {
   return layer->function == IM_SIGMOID && layer->activation.overflow == IM_WRAP;
+}
+/* Whether steps are more than gradients times the learning rate. */
+static inline bool im_has_optimiser(const im_net* net) {
+  return net->momentum_shift > 0 || net->decay_shift >= 0;
 }
 static inline bool im_has_bias(const im_layer* layer) { return layer->b || layer->master_b; }
 static inline im_format im_activation_format(const im_net* net, int l) {
@@ -110,22 +116,47 @@ int32_t im_count_right(const im_work* work, int64_t n);
 void im_loss_backward(im_work* work, int64_t n);
 im_status im_loss_backward_float(im_work* work, int64_t n);
 
-/* update.c: the exact sums D.T @ A and sum D of layer l go where `sink` says, with `shift` more
+/* The weights of a layer, or its biases, as an update sees them; what there is not is NULL. */
+typedef struct {
+  bool is_bias;
+  int64_t count;
+  void *raw, *velocity;
+  double* master;
+  double *g, *v;       /* of im_tensors */
+  void *g_raw, *v_raw; /* likewise */
+  int frac;            /* of the sums of its gradient, which are not averaged */
+} im_parameter;
+
+/* update.c: the exact sums D.T @ A, or sum D, of layer l go where `sink` says, with `shift` more
  * fraction bits. */
-im_status im_weight_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift);
-im_status im_bias_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift);
+im_parameter im_parameter_of(const im_work* work, int l, bool is_bias);
+im_status im_gradient_sums(im_work* work, int l, int64_t n, const im_parameter* of, im_sink sink,
+                           int shift);
 im_status im_store_gradient(im_work* work, int l, int64_t n, int average_shift, void* gW, void* gb);
 im_status im_float_gradient(im_work* work, int l, int64_t n, int average_shift);
+/* What joins a gradient at the fraction width `frac` to make a velocity, and what joins that, or
+ * the gradient, to make a step before the learning rate. */
+im_addend im_momentum(const im_work* work, int l, const im_parameter* of, int frac);
+im_addend im_decay(const im_work* work, int l, const im_parameter* of, int frac);
+/* The float gradient becomes what the learning rate scales, and the new velocity; whether that is
+ * finite. */
+bool im_optimise(im_work* work, int l, const im_parameter* of);
 im_status im_update(im_work* work, int64_t n, int lr_shift, int average_shift);
 /* The weights that float parts read, from the raw ones. */
 void im_refresh_float_weights(im_work* work);
 
-/* observe.c: a step is counted between its backward pass and its update; begin is before both,
- * and then undo, where the step diverges, or done. */
+/* observe.c: a step is counted between its backward pass and its update, which IM_OVERFLOWED
+ * forbids; begin is before both, and then undo, where the step is not done, or done. */
 void im_observe_begin(im_work* work);
 im_status im_observe(im_work* work, int64_t n, int lr_shift, int average_shift);
 void im_observe_undo(const im_work* work);
 void im_observe_done(const im_work* work);
+im_status im_observe_overflows(const im_work* work);
+
+/* Whether step number `step` of this order is counted. */
+static inline bool im_is_observed(const im_observed* observed, int64_t step) {
+  return observed && (observed->before + step) % observed->every == 0;
+}
 
 static inline im_count* im_count_of(const im_work* work, int l, im_tensor tensor) {
   return &work->observed->counts[(l - 1) * IM_TENSORS + tensor];
@@ -135,6 +166,6 @@ static inline im_count* im_count_of(const im_work* work, int l, im_tensor tensor
  * done, fewer than `count` where the general path must do the next one, or a negative status. */
 void im_online_lay_out(im_work* work);
 int64_t im_train_online(im_work* work, im_source x, im_source y, const int64_t* order,
-                        int64_t count, int shift, int32_t* right, double* loss);
+                        int64_t first, int64_t count, int shift, int32_t* right, double* loss);
 
 #endif

@@ -6,8 +6,11 @@
  * format has not overflowed, and a delta below the last layer, E times at most one, cannot. (But
  * a sigmoid may wrap to -1, where f' is -2: such a layer has its E computed again.)
  *
- * Where a step diverges after all, the counts from before it are put back.
+ * Where a step diverges after all, the counts from before it are put back. Where an overflow is to
+ * stop the training, they stay: they say which value it was.
  */
+#include <math.h>
+
 #include "net.h"
 
 /* What enters the format of Z, unless both passes are float; and the units of a relu. */
@@ -85,69 +88,131 @@ static im_status observe_backward(im_work* work, int l, int64_t n) {
                  &sink, im_gemm_default, &work->scratch);
 }
 
-/* The integer steps of layer l: the exact sums, or stored gradients. */
-static im_status observe_fixed_steps(im_work* work, int l, int64_t n, int lr_shift,
-                                     int average_shift) {
-  const im_layer* layer = &work->net->layers[l - 1];
-  im_tensors* here = &work->layers[l];
-  im_sink sink = {.kind = IM_COUNT_STEPS, .fmt = layer->weight};
-  im_status status;
-  if (!work->net->two_step) {
-    sink.out = layer->W;
-    sink.count = im_count_of(work, l, IM_W);
-    status = im_weight_gradient(work, l, n, sink, lr_shift + average_shift);
-    if (status != IM_OK || !layer->b) return status;
-    sink.out = layer->b;
-    sink.count = im_count_of(work, l, IM_B);
-    return im_bias_gradient(work, l, n, sink, lr_shift + average_shift);
+static double largest_in(const im_work* work, const void* raw, im_format fmt, int64_t n) {
+  return 1 + (double)work->isa->loops->largest_magnitude(raw, im_elem_of(fmt), n);
+}
+
+/* Whether it is proved that neither the velocity nor the parameter overflows in a step of n rows:
+ * by the largest values of all that meets in it, as if they had one sign, each rounding adding at
+ * most one last place. Each float operation errs by less than 2**-50 of it, for which the limit is
+ * lower; more than float64 holds is no proof. */
+static bool stays_inside(const im_work* work, int l, int64_t n, const im_parameter* of,
+                         int lr_shift, int average_shift) {
+  const im_net* net = work->net;
+  const im_layer* layer = &net->layers[l - 1];
+  im_format weight = layer->weight, velocity = layer->velocity;
+  im_format below = im_activation_format(net, l - 1);
+  const double margin = 1 - 0x1p-40;
+  double w = largest_in(work, of->raw, weight, of->count);
+  double g = (double)n * largest_in(work, work->layers[l].D, layer->delta, n * layer->n_out);
+  if (!of->is_bias) g *= largest_in(work, work->layers[l - 1].A, below, n * layer->n_in);
+  g = ldexp(g, -of->frac - average_shift);
+  if (net->two_step) g += ldexp(1, -layer->gradient.frac);
+  if (of->velocity) {
+    g += ldexp(largest_in(work, of->velocity, velocity, of->count) + 1, -velocity.frac);
+    if (!(ldexp(g, velocity.frac) < ldexp(margin, velocity.bits - 1) - 1)) return false;
   }
-  int k = layer->gradient.frac + lr_shift - layer->weight.frac;
-  im_elem elem = im_elem_of(layer->gradient);
-  status = im_store_gradient(work, l, n, average_shift, here->gW_raw, here->gb_raw);
+  if (net->decay_shift >= 0 && !of->is_bias) g += ldexp(w, -weight.frac - net->decay_shift);
+  return w + ldexp(g, weight.frac - lr_shift) + 1 < ldexp(margin, weight.bits - 1) - 1;
+}
+
+/* The integer steps of a parameter: its exact sums, or what is stored of them. */
+static im_status observe_fixed_steps(im_work* work, int l, int64_t n, const im_parameter* of,
+                                     int lr_shift, int average_shift) {
+  const im_net* net = work->net;
+  const im_layer* layer = &net->layers[l - 1];
+  const im_loops* loops = work->isa->loops;
+  im_count* count = im_count_of(work, l, of->is_bias ? IM_B : IM_W);
+  im_count* of_velocity = im_count_of(work, l, of->is_bias ? IM_VB : IM_VW);
+  im_format fmt = layer->gradient;
+  const void* g = of->g_raw;
+  if (of->velocity) of_velocity->entries += (uint64_t)of->count;
+  if (work->observed->only_overflows && stays_inside(work, l, n, of, lr_shift, average_shift))
+    return IM_OK;
+  int frac = net->two_step ? fmt.frac : of->frac + average_shift;
+  im_status status = IM_OK;
+  if (net->two_step) {
+    im_sink sink = {.kind = IM_REQUANTIZE, .fmt = fmt, .out = of->g_raw};
+    status = im_gradient_sums(work, l, n, of, sink, average_shift);
+  }
+  if (of->velocity && status == IM_OK) {
+    im_addend with = im_momentum(work, l, of, frac);
+    im_elem elem = im_elem_of(fmt);
+    fmt = layer->velocity;
+    int k = frac + with.lift - fmt.frac;
+    im_sink sink = {.kind = IM_COUNT_VALUES,
+                    .fmt = fmt,
+                    .out = of->v_raw,
+                    .count = of_velocity,
+                    .addend = with};
+    if (net->two_step) {
+      loops->count_joined(g, elem, of->count, k, fmt, &with, sink.count);
+      loops->requantize_joined(g, elem, of->count, k, fmt, &with, of->v_raw);
+    } else {
+      status = im_gradient_sums(work, l, n, of, sink, average_shift + with.lift);
+      sink.kind = IM_REQUANTIZE;
+      if (status == IM_OK)
+        status = im_gradient_sums(work, l, n, of, sink, average_shift + with.lift);
+    }
+    g = of->v_raw;
+    frac = fmt.frac;
+  }
   if (status != IM_OK) return status;
-  work->isa->loops->count_stored_steps(layer->W, here->gW_raw, elem, layer->n_out * layer->n_in, k,
-                                       layer->weight, im_count_of(work, l, IM_W));
-  if (layer->b)
-    work->isa->loops->count_stored_steps(layer->b, here->gb_raw, elem, layer->n_out, k,
-                                         layer->weight, im_count_of(work, l, IM_B));
+  im_addend with = im_decay(work, l, of, frac);
+  im_sizes sizes = {im_has_optimiser(net), frac + with.lift};
+  if (!g) {
+    im_sink sink = {.kind = IM_COUNT_STEPS,
+                    .fmt = layer->weight,
+                    .out = of->raw,
+                    .count = count,
+                    .addend = with,
+                    .sizes = sizes};
+    return im_gradient_sums(work, l, n, of, sink, average_shift + with.lift + lr_shift);
+  }
+  loops->count_stored_steps(of->raw, g, im_elem_of(fmt), of->count,
+                            frac + with.lift + lr_shift - layer->weight.frac, layer->weight, &with,
+                            sizes, count);
   return IM_OK;
 }
 
-/* The float gradient g becomes the step, which is counted, and with a master the new master, whose
+/* The float gradient becomes the step, which is counted, and with a master the new master, whose
  * raw twin is counted. The update computes all of it again. */
-static im_status observe_float_step(const im_work* work, double* g, const double* master,
-                                    const void* raw, int64_t n, int lr_shift, im_format fmt,
-                                    im_count* count) {
+static im_status observe_float_step(im_work* work, int l, const im_parameter* of, int lr_shift) {
+  const im_net* net = work->net;
+  const im_layer* layer = &net->layers[l - 1];
   const im_loops* loops = work->isa->loops;
-  loops->scale(g, n, -lr_shift);
-  for (int64_t i = 0; i < n; i++) g[i] = -g[i];
-  if (!loops->all_finite(g, n)) return IM_NOT_FINITE;
-  loops->count_real_sizes(g, n, lr_shift, count);
-  if (!master) {
-    loops->count_real_steps(raw, g, n, fmt, count);
+  im_count* count = im_count_of(work, l, of->is_bias ? IM_B : IM_W);
+  double* g = of->g;
+  if (!im_optimise(work, l, of)) return IM_NOT_FINITE;
+  if (of->velocity && !net->update_float) {
+    im_count* of_velocity = im_count_of(work, l, of->is_bias ? IM_VB : IM_VW);
+    of_velocity->entries += (uint64_t)of->count;
+    loops->count_reals(of->v, of->count, layer->velocity, of_velocity);
+  }
+  loops->scale(g, of->count, -lr_shift);
+  for (int64_t i = 0; i < of->count; i++) g[i] = -g[i];
+  if (!loops->all_finite(g, of->count)) return IM_NOT_FINITE;
+  loops->count_real_sizes(g, of->count, lr_shift, count);
+  if (!of->master) {
+    loops->count_real_steps(of->raw, g, of->count, layer->weight, count);
     return IM_OK;
   }
-  for (int64_t i = 0; i < n; i++) g[i] += master[i];
-  if (!loops->all_finite(g, n)) return IM_NOT_FINITE;
-  if (raw) loops->count_reals(g, n, fmt, count);
+  for (int64_t i = 0; i < of->count; i++) g[i] += of->master[i];
+  if (!loops->all_finite(g, of->count)) return IM_NOT_FINITE;
+  if (of->raw) loops->count_reals(g, of->count, layer->weight, count);
   return IM_OK;
 }
 
 static im_status observe_steps(im_work* work, int l, int64_t n, int lr_shift, int average_shift) {
   const im_net* net = work->net;
-  const im_layer* layer = &net->layers[l - 1];
-  im_tensors* here = &work->layers[l];
-  int64_t weights = layer->n_out * layer->n_in;
-  im_count_of(work, l, IM_W)->entries += (uint64_t)weights;
-  if (im_has_bias(layer)) im_count_of(work, l, IM_B)->entries += (uint64_t)layer->n_out;
-  if (im_steps_are_fixed(net)) return observe_fixed_steps(work, l, n, lr_shift, average_shift);
-  im_status status = im_float_gradient(work, l, n, average_shift);
-  if (status == IM_OK)
-    status = observe_float_step(work, here->gW, layer->master_W, layer->W, weights, lr_shift,
-                                layer->weight, im_count_of(work, l, IM_W));
-  if (status == IM_OK && im_has_bias(layer))
-    status = observe_float_step(work, here->gb, layer->master_b, layer->b, layer->n_out, lr_shift,
-                                layer->weight, im_count_of(work, l, IM_B));
+  bool fixed = im_steps_are_fixed(net);
+  im_status status = fixed ? IM_OK : im_float_gradient(work, l, n, average_shift);
+  for (int is_bias = 0; is_bias <= im_has_bias(&net->layers[l - 1]) && status == IM_OK; is_bias++) {
+    im_parameter of = im_parameter_of(work, l, is_bias);
+    im_count_of(work, l, is_bias ? IM_B : IM_W)->entries += (uint64_t)of.count;
+    status = fixed ? observe_fixed_steps(work, l, n, &of, lr_shift, average_shift)
+                   : observe_float_step(work, l, &of, lr_shift);
+  }
   return status;
 }
 
@@ -155,14 +220,18 @@ static size_t size_of_counts(const im_net* net) {
   return (size_t)net->depth * IM_TENSORS * sizeof(im_count);
 }
 
-/* All else cannot diverge. */
+/* All else is done. */
+static bool may_be_undone(const im_work* work) {
+  return im_has_float_part(work->net) || work->observed->stop_on_overflow;
+}
+
 void im_observe_begin(im_work* work) {
-  if (im_has_float_part(work->net))
+  if (may_be_undone(work))
     memcpy(work->counts_before, work->observed->counts, size_of_counts(work->net));
 }
 
 void im_observe_undo(const im_work* work) {
-  if (im_has_float_part(work->net))
+  if (may_be_undone(work))
     memcpy(work->observed->counts, work->counts_before, size_of_counts(work->net));
 }
 
@@ -179,7 +248,14 @@ im_status im_observe(im_work* work, int64_t n, int lr_shift, int average_shift) 
     if (status == IM_OK) status = observe_steps(work, l, n, lr_shift, average_shift);
   }
   work->scratch.threads = threads;
-  return status;
+  return status == IM_OK ? im_observe_overflows(work) : status;
+}
+
+im_status im_observe_overflows(const im_work* work) {
+  bool any = false;
+  for (int i = 0; i < work->net->depth * IM_TENSORS; i++)
+    any = any || work->observed->counts[i].overflows > 0;
+  return any && work->observed->stop_on_overflow ? IM_OVERFLOWED : IM_OK;
 }
 
 void im_observe_done(const im_work* work) {

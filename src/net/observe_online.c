@@ -2,9 +2,10 @@
  * its D and the sums of its forward pass are there, and the weights after it.
  *
  * Only weights whose inputs are not zero change. The widest weight of a step is therefore the
- * widest of those, or of an earlier step, and in the first step of a call all of them are looked
- * at. The bound of the weights tells where none of them can be wider, or overflow. A master that is
- * outside its format stays a count of each step until it is inside again.
+ * widest of those, or of an earlier step, and in the first step of a call, or after one that was
+ * not counted, all of them are looked at. The bound of the weights tells where none of them can be
+ * wider, or overflow. A master that is outside its format stays a count of each step until it is
+ * inside again.
  */
 #include "../arith/round.h"
 #include "online.h"
@@ -97,11 +98,13 @@ static void observe_fixed_steps(im_work* work, int l, uint64_t largest, int shif
   int k = k_bias + im_activation_format(work->net, l - 1).frac;
   if (layer->b) {
     loops->count_stored_steps(here->W + layer->n_in * here->width, D, IM_I32, layer->n_out, k_bias,
-                              layer->weight, im_count_of(work, l, IM_B));
+                              layer->weight, &(im_addend){.less = -1}, (im_sizes){false, 0},
+                              im_count_of(work, l, IM_B));
     inputs.count--; /* it is the last one */
   }
-  loops->count_products(&inputs, layer->n_in, D, layer->n_out, k, layer->weight.rounding,
-                        (int32_t*)here->sums, count);
+  if (!work->observed->only_overflows)
+    loops->count_products(&inputs, layer->n_in, D, layer->n_out, k, layer->weight.rounding,
+                          (int32_t*)here->sums, count);
   uint64_t limit = (UINT64_C(1) << (layer->weight.bits - 1)) - 1;
   if (here->bound + (largest * inputs.largest >> k) + 1 > limit)
     loops->count_moved(&inputs, D, here->W, here->width, k, layer->weight, count);
@@ -148,8 +151,9 @@ static void observe_real_steps(im_work* work, int l, double rate, int lr_shift) 
     observe_real_elements(work, l, &reals, rate, lr_shift);
     return;
   }
-  loops->count_real_products(&reals, layer->n_in, here->D, layer->n_out, rate, lr_shift, !here->M,
-                             fmt, count);
+  if (!work->observed->only_overflows)
+    loops->count_real_products(&reals, layer->n_in, here->D, layer->n_out, rate, lr_shift, !here->M,
+                               fmt, count);
   uint64_t limit = (UINT64_C(1) << (fmt.bits - 1)) - 1;
   if (!here->M && here->bound + (uint64_t)(here->step * im_power_of_two(fmt.frac)) + 1 > limit)
     loops->count_real_moved(&reals, here->D, rate, here->W, here->width, fmt, count);
@@ -182,6 +186,7 @@ void im_online_observe_weights(im_work* work, int l, bool all) {
   const int32_t* at = all ? NULL : here->inputs.at;
   int64_t rows = all ? layer->n_in : listed - has_bias;
   if (!here->M) {
+    if (work->observed->only_overflows) return;
     if (!all && here->bound >> (count->widest_bits - 1) == 0) return; /* none can be wider */
     if (++here->steps_unscanned == PATIENCE) {
       int64_t weights = (layer->n_in + has_bias) * here->width;

@@ -12,11 +12,6 @@ static uint64_t magnitude_of(int64_t v) { return (uint64_t)(v ^ (v >> 63)); }
 
 static int width_of(uint64_t magnitude) { return 1 + im_bit_length(magnitude); }
 
-static int wide_width(im_wide v) {
-  if (im_wide_negative(v)) v = (im_wide){{~v.limb[0], ~v.limb[1], ~v.limb[2]}};
-  return 1 + im_wide_length(v);
-}
-
 static void add_to(uint64_t sum[3], im_wide v) {
   im_wide total = im_wide_add((im_wide){{sum[0], sum[1], sum[2]}}, v);
   memcpy(sum, total.limb, sizeof total.limb);
@@ -42,10 +37,10 @@ static void count_all(im_count* count, uint64_t all, uint64_t outside) {
 /* Values that enter a format ------------------------------------------------------------------- */
 
 /* s * 2**-k, rounded. Scaled up, a value is as many bits wider, but 0 is not. */
-static void count_value(im_wide s, int k, im_format fmt, im_count* count) {
-  int width = im_wide_zero(s) ? 1
-              : k <= 0        ? wide_width(s) - k
-                              : wide_width(im_round_wide(s, k, fmt.rounding, fmt.overflow));
+static void count_value(im_long s, int k, im_format fmt, im_count* count) {
+  int width = im_long_is(s, 0) ? 1
+              : k <= 0         ? im_long_width(s) - k
+                               : im_long_width(im_round_long(s, k, fmt.rounding, fmt.overflow));
   count_width(count, width, fmt.bits);
 }
 
@@ -68,7 +63,22 @@ static void count_values(const int64_t* s, int64_t n, int k, im_format fmt, im_c
 #undef COUNT
     return;
   }
-  for (int64_t i = 0; i < n; i++) count_value(im_wide_of(s[i]), k, fmt, count);
+  for (int64_t i = 0; i < n; i++) count_value(im_long_of_i64(s[i]), k, fmt, count);
+}
+
+/* The same of what requantize_joined does. */
+static void count_joined(const void* s, im_elem elem, int64_t n, int k, im_format fmt,
+                         const im_addend* with, im_count* count) {
+  int64_t v[BLOCK];
+  for (int64_t at = 0; at < n; at += BLOCK) {
+    int64_t here = smaller(n - at, BLOCK);
+    load_block(s, elem, at, here, v);
+    if (join(with, at, v, here))
+      count_values(v, here, k, fmt, count);
+    else
+      for (int64_t i = 0; i < here; i++)
+        count_value(join_one(with, at + i, im_wide_of(v[i])), k, fmt, count);
+  }
 }
 
 /* The largest magnitude in a raw array. */
@@ -105,11 +115,11 @@ static bool count_saturated(const void* raw, int64_t n, im_format fmt, im_count*
 }
 
 /* A finite float64 is mantissa * 2**-bits. */
-static im_wide take_apart(double v, int* bits) {
+static im_long take_apart(double v, int* bits) {
   int exponent;
   int64_t mantissa = (int64_t)ldexp(frexp(v, &exponent), 53);
   *bits = 53 - exponent;
-  return im_wide_of(mantissa);
+  return im_long_of_i64(mantissa);
 }
 
 IM_INLINE void count_small_reals(const double* v, int64_t n, double scale, int bits,
@@ -136,7 +146,7 @@ static void count_reals(const double* v, int64_t n, im_format fmt, im_count* cou
     }
     for (int64_t i = 0; i < here; i++) {
       int bits;
-      im_wide mantissa = take_apart(v[i], &bits);
+      im_long mantissa = take_apart(v[i], &bits);
       count_value(mantissa, bits - fmt.frac, fmt, count);
     }
   }
@@ -145,7 +155,7 @@ static void count_reals(const double* v, int64_t n, im_format fmt, im_count* cou
 /* f' * e * 2**-k with the f' of sigmoid or tanh. */
 static void count_smooth(const im_layer* layer, int64_t a, int64_t e, int k, im_count* count) {
   im_wide d = im_wide_times(smooth_slope(layer, a), e);
-  count_value(d, k + 2 * layer->activation.frac, layer->delta, count);
+  count_value(im_long_of(d), k + 2 * layer->activation.frac, layer->delta, count);
 }
 
 /* D of a layer of sigmoid or tanh, from A and E. */
@@ -179,8 +189,8 @@ static void count_loss_gradient(const im_layer* layer, const void* z, const void
   }
   for (int64_t i = 0; i < n; i++) {
     int64_t at = im_load(z, elem, i);
-    im_wide difference = im_wide_add(im_wide_of(im_load(a, elem, i)),
-                                     im_wide_negate(im_wide_of(im_load(y, elem, i))));
+    im_long difference = im_long_add(im_long_of_i64(im_load(a, elem, i)),
+                                     im_long_negate(im_long_of_i64(im_load(y, elem, i))));
     if (smooth)
       count_smooth(layer, im_load(a, elem, i), im_load(a, elem, i) - im_load(y, elem, i), k, count);
     else if (at < f.part || at > f.last)
@@ -197,47 +207,68 @@ static void count_loss_gradient(const im_layer* layer, const void* z, const void
  * and for n >= 64 it lies in -2**n .. 2**n - 1 but, unless s is zero, not in half of that, as |w|
  * <= 2**63.
  */
-static int sum_width(int64_t w, im_wide s, int n) {
-  if (im_wide_zero(s)) return width_of(magnitude_of(w));
-  int width = wide_width(im_wide_add(s, im_wide_of(w >> (n < 63 ? n : 63))));
+static int sum_width(int64_t w, im_long s, int n) {
+  if (im_long_is(s, 0)) return width_of(magnitude_of(w));
+  int width = im_long_width(im_long_add(s, im_long_of_i64(w >> (n < 63 ? n : 63))));
   if (width > 1 || n >= 64) return width + n;
-  return wide_width(im_wide_add(im_wide_of(w), im_wide_shl(s, n)));
+  return im_long_width(im_long_add(im_long_of_i64(w), im_long_shl(s, n)));
 }
 
 /* The step s * 2**-k of the weight w. */
-static void count_step(int64_t w, im_wide s, int k, im_format fmt, im_count* count) {
+static void count_step(int64_t w, im_long s, int k, im_format fmt, im_count* count) {
   bool half, sticky, half_below, sticky_below;
-  if (im_wide_zero(s)) count->exact_zeros++;
+  if (im_long_is(s, 0)) count->exact_zeros++;
   if (k <= 0) {
     count_width(count, sum_width(w, s, -k), fmt.bits);
     return;
   }
-  im_wide q = im_wide_floor_shift(s, k, &half, &sticky);
+  im_long q = im_long_floor_shift(s, k, &half, &sticky);
   uint64_t lost = 2 * (uint64_t)half + sticky;
-  uint64_t up = im_round_up(fmt.rounding, lost, 2, (int64_t)q.limb[0], im_wide_negative(s));
-  im_wide rounded = im_wide_add(q, im_wide_of((int64_t)up));
-  if (im_wide_zero(rounded) && !im_wide_zero(s)) count->lost_steps++;
+  uint64_t up = im_round_up(fmt.rounding, lost, 2, (int64_t)q.limb[0], im_long_negative(s));
+  im_long rounded = im_long_add(q, im_long_of_i64((int64_t)up));
+  if (im_long_is(rounded, 0) && !im_long_is(s, 0)) count->lost_steps++;
   /* -1 of more than -1/2; there is no 1 of less than 1/2, as no rounding goes up from there. */
-  bool minus_one = im_wide_zero(im_wide_add(rounded, im_wide_of(1)));
-  if (minus_one && !up && half && sticky) count->artefact_steps++;
+  if (im_long_is(rounded, -1) && !up && half && sticky) count->artefact_steps++;
   im_wide error; /* the bits below the last place, or what is missing there */
   const uint64_t mask = (UINT64_C(1) << ERROR_BITS) - 1;
   if (k <= ERROR_BITS) {
     uint64_t whole = UINT64_C(1) << k, below = s.limb[0] & (whole - 1);
     error = im_wide_shl((im_wide){{up ? whole - below : below, 0, 0}}, ERROR_BITS - k);
   } else {
-    im_wide cut = im_wide_floor_shift(s, k - ERROR_BITS, &half_below, &sticky_below);
+    im_long cut = im_long_floor_shift(s, k - ERROR_BITS, &half_below, &sticky_below);
     uint64_t below = cut.limb[0] & mask;
     error = (im_wide){{up ? mask + 1 - below - (half_below || sticky_below) : below, 0, 0}};
   }
   add_to(count->error_sum, error);
-  count_width(count, wide_width(im_wide_add(im_wide_of(w), rounded)), fmt.bits);
+  count_width(count, im_long_width(im_long_add(im_long_of_i64(w), rounded)), fmt.bits);
 }
 
-/* The step of the weight w by the negative of an exact sum s. */
-static void count_exact_step(int64_t w, im_wide s, int k, im_format fmt, im_count* count) {
-  add_to(count->step_sum, im_wide_negative(s) ? im_wide_negate(s) : s);
-  count_step(w, im_wide_negate(s), k, fmt, count);
+/* The magnitude of a step, of an exact sum s or of an optimiser: in units of 2**-STEP_BITS, and not
+ * more than 2**62 of them. */
+static void count_size(im_long s, im_sizes sizes, im_count* count) {
+  bool half, sticky;
+  if (im_long_negative(s)) s = im_long_negate(s);
+  if (sizes.optimised) {
+    const im_long most = im_long_of_i64(INT64_C(1) << 62);
+    s = im_long_floor_shift(im_long_shl(s, STEP_BITS), sizes.frac, &half, &sticky);
+    if (im_long_width(s) > 63) s = most;
+  }
+  add_to(count->step_sum, (im_wide){{s.limb[0], s.limb[1], s.limb[2]}});
+}
+
+/* The same of steps of an optimiser where |s| < 2**62. */
+static void count_small_sizes(const int64_t* s, int64_t n, int frac, im_count* count) {
+  const int up = frac < STEP_BITS ? STEP_BITS - frac : 0;
+  const int down = frac < STEP_BITS ? 0 : smaller(frac - STEP_BITS, 63);
+  const uint64_t most = UINT64_C(1) << 62;
+  uint64_t low = 0, high = 0;
+  for (int64_t i = 0; i < n; i++) {
+    uint64_t size = (uint64_t)(s[i] < 0 ? -s[i] : s[i]);
+    size = size < most >> up ? size >> down << up : most;
+    low += size & UINT32_MAX;
+    high += size >> 32;
+  }
+  add_to(count->step_sum, joined(high, low, 0));
 }
 
 /* The same where im_update_is_narrow and |s| < 2**63, n at most BLOCK. Sums of magnitudes and of
@@ -275,26 +306,46 @@ IM_INLINE void count_narrow_steps(const int64_t* w, const int64_t* sums, int64_t
 
 /* The steps of n weights from `at` on by the negatives of exact sums; n at most BLOCK. */
 static void count_steps(const void* w, im_elem elem, int64_t at, const int64_t* sums, int64_t n,
-                        int k, im_format fmt, im_count* count) {
+                        int k, im_format fmt, im_sizes sizes, im_count* count) {
   int64_t weights[BLOCK];
   load_block(w, elem, at, n, weights);
-  if (im_update_is_narrow(k, fmt.bits) && k <= ERROR_BITS && magnitudes(sums, n) < INT64_MAX) {
+  uint64_t largest = magnitudes(sums, n);
+  if (im_update_is_narrow(k, fmt.bits) && k <= ERROR_BITS &&
+      largest < (sizes.optimised ? INT64_MAX / 2 : INT64_MAX)) {
+    uint64_t before[3]; /* of an optimiser's steps, what is added there is not their magnitude */
+    memcpy(before, count->step_sum, sizeof before);
 #define COUNT(ROUNDING) count_narrow_steps(weights, sums, n, k, fmt.bits, ROUNDING, count)
     IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
 #undef COUNT
+    if (!sizes.optimised) return;
+    memcpy(count->step_sum, before, sizeof before);
+    count_small_sizes(sums, n, sizes.frac, count);
     return;
   }
-  for (int64_t i = 0; i < n; i++) count_exact_step(weights[i], im_wide_of(sums[i]), k, fmt, count);
+  for (int64_t i = 0; i < n; i++) {
+    im_long s = im_long_of_i64(sums[i]);
+    count_size(s, sizes, count);
+    count_step(weights[i], im_long_negate(s), k, fmt, count);
+  }
 }
 
-/* The steps of n weights by stored gradients. */
+/* The steps of n weights by stored gradients, or by what they are joined with. */
 static void count_stored_steps(const void* w, const void* g, im_elem elem, int64_t n, int k,
-                               im_format fmt, im_count* count) {
+                               im_format fmt, const im_addend* with, im_sizes sizes,
+                               im_count* count) {
   int64_t gradient[BLOCK];
   for (int64_t at = 0; at < n; at += BLOCK) {
     int64_t here = smaller(n - at, BLOCK);
     load_block(g, elem, at, here, gradient);
-    count_steps(w, im_elem_of(fmt), at, gradient, here, k, fmt, count);
+    if (join(with, at, gradient, here)) {
+      count_steps(w, im_elem_of(fmt), at, gradient, here, k, fmt, sizes, count);
+      continue;
+    }
+    for (int64_t i = 0; i < here; i++) {
+      im_long s = join_one(with, at + i, im_wide_of(gradient[i]));
+      count_size(s, sizes, count);
+      count_step(im_load(w, im_elem_of(fmt), at + i), im_long_negate(s), k, fmt, count);
+    }
   }
 }
 
@@ -378,7 +429,7 @@ static void count_real_steps(const void* w, const double* step, int64_t n, im_fo
     uint64_t zeros = count->exact_zeros; /* counted by count_real_sizes */
     for (int64_t i = 0; i < here; i++) {
       int bits;
-      im_wide mantissa = take_apart(step[i], &bits);
+      im_long mantissa = take_apart(step[i], &bits);
       count_step(weights[i], mantissa, bits - fmt.frac, fmt, count);
     }
     count->exact_zeros = zeros;

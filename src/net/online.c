@@ -39,7 +39,8 @@ bool im_trains_online(const im_net* net, int64_t batch, int64_t count, int shift
   bool fixed_steps = im_steps_are_fixed(net), raw = im_needs_raw(net);
   if (batch != 1 || count < FEWEST_STEPS) return false;
   if (net->loss == IM_CROSS_ENTROPY) return false;
-  if (net->accumulator.bits && raw) return false;          /* sums here are exact, in any order */
+  if (net->accumulator.bits && raw) return false; /* sums here are exact, in any order */
+  if (im_has_optimiser(net)) return false;        /* weights change whose inputs are zero */
   if (net->two_step && !net->backward_float) return false; /* a stored gradient is rounded twice */
   if (!fixed_steps && (shift < -1023 || shift > 1022)) return false; /* 2**-shift is a float64 */
   for (int l = 1; l <= net->depth; l++) {
@@ -303,7 +304,7 @@ static im_status observed_backward(im_work* work, int l, uint64_t largest, int s
   if (status == IM_OK && largest > 0) status = backward(work, l, largest, shift);
   if (largest == 0 && l > 1)
     memset(work->layers[l - 1].D, 0, (size_t)layer->n_in * sizeof(int32_t));
-  im_online_observe_weights(work, l, work->first_step);
+  im_online_observe_weights(work, l, work->looks_at_all);
   return status;
 }
 
@@ -361,14 +362,18 @@ static im_row input_row(im_work* work, im_source x, int64_t row) {
 }
 
 int64_t im_train_online(im_work* work, im_source x, im_source y, const int64_t* order,
-                        int64_t count, int shift, int32_t* right, double* loss) {
+                        int64_t first, int64_t count, int shift, int32_t* right, double* loss) {
   enum { AHEAD = 2 }; /* one step may be shorter than memory takes */
   const im_net* net = work->net;
+  const im_observed* observed = work->observed;
+  bool in_two = im_has_float_part(net) || (observed && observed->stop_on_overflow);
   im_status status = IM_OK;
   int64_t done = 0;
   turn_in(work);
-  work->first_step = true;
+  order += first;
+  work->looks_at_all = true;
   while (done < count) {
+    work->observed = im_is_observed(observed, first + done) ? observed : NULL;
     if (work->observed) im_observe_begin(work);
     im_row inputs = input_row(work, x, order[done]);
     /* A shuffled order is beyond what the processor foresees. */
@@ -376,17 +381,17 @@ int64_t im_train_online(im_work* work, im_source x, im_source y, const int64_t* 
     im_row next = foreseen ? source_row(work, x, order[done + AHEAD]) : inputs;
     im_read_source(work->isa, y, &order[done], 1, net->layers[net->depth - 1].n_out,
                    im_activation_format(net, net->depth), work->Y, work->Yf);
-    int32_t* to_right = right ? right + done : NULL;
-    double* to_loss = loss ? loss + done : NULL;
-    status = im_has_float_part(net)
-                 ? im_online_float_step(work, inputs, next, shift, to_right, to_loss)
-                 : train_step(work, inputs.raw, next.raw, shift, to_right, to_loss);
+    int32_t* to_right = right ? right + first + done : NULL;
+    double* to_loss = loss ? loss + first + done : NULL;
+    status = in_two ? im_online_step(work, inputs, next, shift, to_right, to_loss)
+                    : train_step(work, inputs.raw, next.raw, shift, to_right, to_loss);
     if (work->observed && status != IM_OK) im_observe_undo(work);
     if (status != IM_OK) break;
     if (work->observed) im_observe_done(work);
-    work->first_step = false;
+    work->looks_at_all = !work->observed;
     done++;
   }
   turn_out(work);
-  return status == IM_OK || status == IM_NOT_FINITE ? done : status;
+  bool general_is_next = status == IM_NOT_FINITE || status == IM_OVERFLOWED;
+  return status == IM_OK || general_is_next ? done : status;
 }

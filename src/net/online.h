@@ -63,9 +63,10 @@ im_status im_online_send_to(im_work* work, int l, const im_sink* sink);
 im_status im_online_observe(im_work* work, int l, uint64_t largest, int shift);
 void im_online_observe_weights(im_work* work, int l, bool all);
 
-/* online_float.c: a step with a float part, from a row that is float where the forward pass is.
- * IM_NOT_FINITE, and nothing is changed, where it is not proved that the step does not diverge. */
-im_status im_online_float_step(im_work* work, im_row inputs, im_row next, int lr_shift,
-                               int32_t* right, double* loss);
+/* online_float.c: a step of any parts, all of it before its first update, from a row that is float
+ * where the forward pass is. Nothing is changed where it is not IM_OK: IM_NOT_FINITE where it is
+ * not proved that it does not diverge, IM_OVERFLOWED where an overflow is to stop it. */
+im_status im_online_step(im_work* work, im_row inputs, im_row next, int lr_shift, int32_t* right,
+                         double* loss);
 
 #endif

@@ -219,8 +219,8 @@ static void update_all_fixed(im_work* work, int lr_shift) {
 
 /* A step ------------------------------------------------------------------------------------- */
 
-im_status im_online_float_step(im_work* work, im_row inputs, im_row next, int lr_shift,
-                               int32_t* right, double* loss) {
+im_status im_online_step(im_work* work, im_row inputs, im_row next, int lr_shift, int32_t* right,
+                         double* loss) {
   const im_net* net = work->net;
   im_status status = forward_pass(work, inputs, next);
   if (status != IM_OK) return status;
@@ -233,13 +233,14 @@ im_status im_online_float_step(im_work* work, im_row inputs, im_row next, int lr
   if (!im_steps_are_fixed(net) && !prepare_all(work, rate)) return IM_NOT_FINITE;
   for (int l = 1; work->observed && l <= net->depth && status == IM_OK; l++)
     status = im_online_observe(work, l, largest_delta(work, l), lr_shift);
+  if (work->observed && status == IM_OK) status = im_observe_overflows(work);
   if (status != IM_OK) return status;
   if (im_steps_are_fixed(net))
     update_all_fixed(work, lr_shift);
   else
     for (int l = 1; l <= net->depth; l++) update(work, l, rate);
   for (int l = 1; work->observed && l <= net->depth; l++)
-    im_online_observe_weights(work, l, work->first_step);
+    im_online_observe_weights(work, l, work->looks_at_all);
   if (right) *right = im_count_right(work, 1);
   if (loss) *loss = loss_before;
   return IM_OK;

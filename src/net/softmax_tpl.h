@@ -109,7 +109,7 @@ static void cross_entropy_gradient(const im_net* net, const int32_t* a, const in
       for (int64_t i = 0; i < here && !of.narrow; i++) {
         im_wide entry = wide_entry(of, t[i], sum[i], y[at + i]);
         if (count)
-          count_value(entry, k, layer->delta, count);
+          count_value(im_long_of(entry), k, layer->delta, count);
         else
           s[i] = im_requantize_wide(entry, k, layer->delta);
       }

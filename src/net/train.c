@@ -73,10 +73,17 @@ static void lay_out(im_work* work, purpose purpose) {
     if (net->backward_float || net->update_float) {
       here->gW = im_own(work, weights, sizeof(double));
       if (has_bias) here->gb = im_own(work, biases, sizeof(double));
+      if (layer->velocity_W) here->vW = im_own(work, weights, sizeof(double));
+      if (layer->velocity_b) here->vb = im_own(work, biases, sizeof(double));
     }
     if (!net->backward_float && net->two_step) {
       here->gW_raw = im_own(work, weights, g_size);
       if (has_bias) here->gb_raw = im_own(work, biases, g_size);
+    }
+    if (im_steps_are_fixed(net) && work->observed) {
+      size_t v_size = im_elem_size(im_elem_of(layer->velocity));
+      if (layer->velocity_W) here->vW_raw = im_own(work, weights, v_size);
+      if (layer->velocity_b) here->vb_raw = im_own(work, biases, v_size);
     }
     if (l == net->depth) {
       if (raw) work->Y = im_own(work, count, a_size);
@@ -231,7 +238,8 @@ int64_t im_train(const im_isa* isa, const im_net* net, im_source x, im_source y,
                  const im_observed* observed) {
   im_work work;
   int shift = lr_shift + average_shift;
-  bool online = im_trains_online(net, batch, count, shift);
+  bool online = im_trains_online(net, batch, count, shift) &&
+                !(observed && observed->stop_on_overflow && net->update_float);
   im_status status = reserve(&work, isa, net, batch < n_order ? batch : n_order,
                              online ? ONLINE : TRAINING, observed);
   work.training = true;
@@ -239,31 +247,32 @@ int64_t im_train(const im_isa* isa, const im_net* net, im_source x, im_source y,
     if (net->layers[l].packed_W) net->layers[l].packed_W->valid = false;
   int64_t done = 0;
   if (status == IM_OK && online) {
-    done = im_train_online(&work, x, y, order + first, count, shift, right ? right + first : NULL,
-                           loss ? loss + first : NULL);
+    done = im_train_online(&work, x, y, order, first, count, shift, right, loss);
     if (done < 0) status = (im_status)done;
   }
   if (status == IM_OK && done < count) im_refresh_float_weights(&work);
   for (; done < count && status == IM_OK; done++) {
     int64_t step = first + done, start = step * batch;
     int64_t n = n_order - start < batch ? n_order - start : batch;
+    work.observed = im_is_observed(observed, step) ? observed : NULL;
     memcpy(work.rows, order + start, (size_t)n * sizeof(int64_t));
     read_inputs(&work, x, n);
     read_targets(&work, y, n);
     status = forward_pass(&work, n);
     if (status != IM_OK) break;
-    if (observed) im_observe_begin(&work);
+    if (work.observed) im_observe_begin(&work);
     double loss_before = loss ? im_loss(&work, n) : 0;
     status = backward_pass(&work, n);
-    if (status == IM_OK && observed) status = im_observe(&work, n, lr_shift, average_shift);
+    if (status == IM_OK && work.observed) status = im_observe(&work, n, lr_shift, average_shift);
     if (status == IM_OK) status = im_update(&work, n, lr_shift, average_shift);
-    if (observed && status != IM_OK) im_observe_undo(&work);
+    if (work.observed && status != IM_OK && status != IM_OVERFLOWED) im_observe_undo(&work);
     if (status != IM_OK) break;
-    if (observed) im_observe_done(&work);
+    if (work.observed) im_observe_done(&work);
     im_refresh_float_weights(&work);
     if (right) right[step] = im_count_right(&work, n);
     if (loss) loss[step] = loss_before;
   }
   release(&work);
-  return status == IM_OK || status == IM_NOT_FINITE ? done : status;
+  bool done_or_stopped = status == IM_OK || status == IM_NOT_FINITE || status == IM_OVERFLOWED;
+  return done_or_stopped ? done : status;
 }

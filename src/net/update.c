@@ -2,7 +2,10 @@
  *
  * The sum over a batch of D is the product D.T @ 1, so that biases go the way of the weights.
  */
+#include "../arith/round.h"
 #include "net.h"
+
+enum { BLOCK = 512 };
 
 static const int32_t one = 1;
 static const im_matrix ones = {&one, 0, 0, IM_I32, 2};
@@ -17,30 +20,39 @@ static im_matrix inputs(const im_work* work, int l) {
                     work->net->layers[l - 1].n_in);
 }
 
-im_status im_weight_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift) {
+im_parameter im_parameter_of(const im_work* work, int l, bool is_bias) {
   const im_layer* layer = &work->net->layers[l - 1];
-  sink.frac_in = layer->delta.frac + im_activation_format(work->net, l - 1).frac + shift;
-  sink.accumulator = work->net->accumulator;
-  return im_gemm(work->isa, deltas(work, l), inputs(work, l), layer->n_out, layer->n_in, n, &sink,
-                 im_gemm_default, &work->scratch);
+  const im_tensors* here = &work->layers[l];
+  int delta = layer->delta.frac, input = im_activation_format(work->net, l - 1).frac;
+  if (is_bias)
+    return (im_parameter){true,     layer->n_out, layer->b,     layer->velocity_b, layer->master_b,
+                          here->gb, here->vb,     here->gb_raw, here->vb_raw,      delta};
+  return (im_parameter){false,           layer->n_out * layer->n_in,
+                        layer->W,        layer->velocity_W,
+                        layer->master_W, here->gW,
+                        here->vW,        here->gW_raw,
+                        here->vW_raw,    delta + input};
 }
 
-im_status im_bias_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift) {
+im_status im_gradient_sums(im_work* work, int l, int64_t n, const im_parameter* of, im_sink sink,
+                           int shift) {
   const im_layer* layer = &work->net->layers[l - 1];
-  sink.frac_in = layer->delta.frac + shift;
+  sink.frac_in = of->frac + shift;
   sink.accumulator = work->net->accumulator;
-  return im_gemm(work->isa, deltas(work, l), ones, layer->n_out, 1, n, &sink, im_gemm_default,
-                 &work->scratch);
+  return im_gemm(work->isa, deltas(work, l), of->is_bias ? ones : inputs(work, l), layer->n_out,
+                 of->is_bias ? 1 : layer->n_in, n, &sink, im_gemm_default, &work->scratch);
 }
 
 /* Both; to_b is NULL where there are no biases. */
 static im_status exact_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift,
                                 void* to_W, void* to_b) {
-  sink.out = to_W;
-  im_status status = im_weight_gradient(work, l, n, sink, shift);
-  if (status != IM_OK || !to_b) return status;
-  sink.out = to_b;
-  return im_bias_gradient(work, l, n, sink, shift);
+  im_status status = IM_OK;
+  for (int is_bias = 0; is_bias <= (to_b != NULL) && status == IM_OK; is_bias++) {
+    im_parameter of = im_parameter_of(work, l, is_bias);
+    sink.out = is_bias ? to_b : to_W;
+    status = im_gradient_sums(work, l, n, &of, sink, shift);
+  }
+  return status;
 }
 
 im_status im_store_gradient(im_work* work, int l, int64_t n, int average_shift, void* gW,
@@ -83,71 +95,145 @@ im_status im_float_gradient(im_work* work, int l, int64_t n, int average_shift) 
   return finite ? IM_OK : IM_NOT_FINITE;
 }
 
+/* Momentum and decay -------------------------------------------------------------------------- */
+
+/* V * (1 - 2**-s), and W * 2**-d, join g at the finer fraction width of the two. */
+im_addend im_momentum(const im_work* work, int l, const im_parameter* of, int frac) {
+  im_format fmt = work->net->layers[l - 1].velocity;
+  int s = work->net->momentum_shift;
+  int lift = fmt.frac + s > frac ? fmt.frac + s - frac : 0, up = frac + lift - fmt.frac;
+  return (im_addend){of->velocity, im_elem_of(fmt), fmt.bits, lift, up, up - s};
+}
+
+im_addend im_decay(const im_work* work, int l, const im_parameter* of, int frac) {
+  im_format fmt = work->net->layers[l - 1].weight;
+  int d = work->net->decay_shift;
+  if (d < 0 || of->is_bias) return (im_addend){.less = -1};
+  int lift = fmt.frac + d > frac ? fmt.frac + d - frac : 0;
+  return (im_addend){of->raw, im_elem_of(fmt), fmt.bits, lift, frac + lift - fmt.frac - d, -1};
+}
+
+/* A fixed update reads the velocity dequantized, and goes on with what becomes of the new one. */
+bool im_optimise(im_work* work, int l, const im_parameter* of) {
+  const im_net* net = work->net;
+  const im_layer* layer = &net->layers[l - 1];
+  const double* w = of->master ? of->master : work->layers[l].Wf;
+  im_elem elem = im_elem_of(layer->velocity);
+  if (of->velocity) {
+    double keep = 1 - im_power_of_two(-net->momentum_shift);
+    if (net->update_float)
+      memcpy(of->v, of->velocity, (size_t)of->count * sizeof *of->v);
+    else
+      im_dequantize(work->isa, of->velocity, elem, of->count, layer->velocity.frac, of->v);
+    for (int64_t i = 0; i < of->count; i++) of->v[i] = of->v[i] * keep + of->g[i];
+    if (!work->isa->loops->all_finite(of->v, of->count)) return false;
+    memcpy(of->g, of->v, (size_t)of->count * sizeof *of->g);
+    for (int64_t at = 0; !net->update_float && at < of->count; at += BLOCK) {
+      int64_t raw[BLOCK], n = of->count - at < BLOCK ? of->count - at : BLOCK;
+      im_quantize(work->isa, of->v + at, IM_SOURCE_F64, n, layer->velocity, raw);
+      im_dequantize(work->isa, raw, elem, n, layer->velocity.frac, of->g + at);
+    }
+  }
+  if (net->decay_shift >= 0 && !of->is_bias) {
+    double part = im_power_of_two(-net->decay_shift);
+    for (int64_t i = 0; i < of->count; i++) of->g[i] += w[i] * part;
+  }
+  return true;
+}
+
 /* Fixed backward pass, fixed update ------------------------------------------------------- */
 
-/* w = enter(w + R(-g)) of a stored gradient. */
-static void update_by_stored(const im_isa* isa, void* w, const void* g, int64_t count,
-                             im_layer const* layer, int lr_shift) {
-  int k = layer->gradient.frac + lr_shift - layer->weight.frac;
-  isa->loops->update(w, g, im_elem_of(layer->gradient), count, k, layer->weight);
+/* The exact sums go into the weights at once, or by way of what is stored: the gradient, the
+ * velocity. */
+static im_status update_parameter(im_work* work, int l, int64_t n, bool is_bias, int lr_shift,
+                                  int average_shift) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  const im_loops* loops = work->isa->loops;
+  const im_parameter of = im_parameter_of(work, l, is_bias);
+  bool two_step = work->net->two_step;
+  im_format fmt = layer->gradient;
+  const void* g = of.g_raw;
+  int frac = two_step ? fmt.frac : of.frac + average_shift;
+  im_status status = IM_OK;
+  if (two_step) {
+    im_sink sink = {.kind = IM_REQUANTIZE, .fmt = fmt, .out = of.g_raw};
+    status = im_gradient_sums(work, l, n, &of, sink, average_shift);
+  }
+  if (of.velocity && status == IM_OK) {
+    im_addend with = im_momentum(work, l, &of, frac);
+    fmt = layer->velocity;
+    im_sink sink = {.kind = IM_REQUANTIZE, .fmt = fmt, .out = of.velocity, .addend = with};
+    if (two_step)
+      loops->requantize_joined(g, im_elem_of(layer->gradient), of.count,
+                               frac + with.lift - fmt.frac, fmt, &with, of.velocity);
+    else
+      status = im_gradient_sums(work, l, n, &of, sink, average_shift + with.lift);
+    g = of.velocity;
+    frac = fmt.frac;
+  }
+  if (status != IM_OK) return status;
+  im_addend with = im_decay(work, l, &of, frac);
+  if (!g) {
+    im_sink sink = {.kind = IM_UPDATE, .fmt = layer->weight, .out = of.raw, .addend = with};
+    return im_gradient_sums(work, l, n, &of, sink, average_shift + with.lift + lr_shift);
+  }
+  loops->update(of.raw, g, fmt, of.count, frac + with.lift + lr_shift - layer->weight.frac,
+                layer->weight, &with);
+  return IM_OK;
 }
 
 static im_status update_fixed(im_work* work, int l, int64_t n, int lr_shift, int average_shift) {
-  const im_layer* layer = &work->net->layers[l - 1];
-  im_tensors* here = &work->layers[l];
-  if (!work->net->two_step) {
-    im_sink sink = {.kind = IM_UPDATE, .fmt = layer->weight};
-    return exact_gradient(work, l, n, sink, lr_shift + average_shift, layer->W, layer->b);
-  }
-  im_status status = im_store_gradient(work, l, n, average_shift, here->gW_raw, here->gb_raw);
-  if (status != IM_OK) return status;
-  update_by_stored(work->isa, layer->W, here->gW_raw, layer->n_out * layer->n_in, layer, lr_shift);
-  if (layer->b) update_by_stored(work->isa, layer->b, here->gb_raw, layer->n_out, layer, lr_shift);
-  return IM_OK;
+  bool has_bias = im_has_bias(&work->net->layers[l - 1]);
+  im_status status = IM_OK;
+  for (int is_bias = 0; is_bias <= has_bias && status == IM_OK; is_bias++)
+    status = update_parameter(work, l, n, is_bias, lr_shift, average_shift);
+  return status;
 }
 
 /* A float step ---------------------------------------------------------------------------- */
 
-/* The gradient g becomes the step -g * 2**-lr_shift, and with a master, which is finite, the new
- * master. False where either is not finite. */
-static bool prepare(const im_isa* isa, double* g, const double* master, int64_t count,
-                    int lr_shift) {
-  isa->loops->scale(g, count, -lr_shift);
-  for (int64_t i = 0; i < count; i++) g[i] = master ? master[i] - g[i] : -g[i];
-  return isa->loops->all_finite(g, count);
+/* The gradient becomes the step -g * 2**-lr_shift, by way of momentum and decay, and with a master,
+ * which is finite, the new master. False where a value is not finite. */
+static bool prepare(im_work* work, int l, bool is_bias, int lr_shift) {
+  const im_loops* loops = work->isa->loops;
+  const im_parameter of = im_parameter_of(work, l, is_bias);
+  double* g = of.g;
+  if (!im_optimise(work, l, &of)) return false;
+  loops->scale(g, of.count, -lr_shift);
+  for (int64_t i = 0; i < of.count; i++) g[i] = of.master ? of.master[i] - g[i] : -g[i];
+  return loops->all_finite(g, of.count);
 }
 
-/* What was prepared becomes the parameter: the master and its raw twin, or the raw one. */
-static void commit(const im_isa* isa, const double* prepared, double* master, void* raw,
-                   int64_t count, im_format fmt) {
-  if (master) {
-    memcpy(master, prepared, (size_t)count * sizeof(double));
-    if (raw) im_quantize(isa, master, IM_SOURCE_F64, count, fmt, raw);
+/* What was prepared becomes the parameter: the master and its raw twin, or the raw one; and the
+ * velocity. */
+static void commit(im_work* work, int l, bool is_bias) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  const im_parameter of = im_parameter_of(work, l, is_bias);
+  size_t size = (size_t)of.count * sizeof(double);
+  if (of.velocity && work->net->update_float)
+    memcpy(of.velocity, of.v, size);
+  else if (of.velocity)
+    im_quantize(work->isa, of.v, IM_SOURCE_F64, of.count, layer->velocity, of.velocity);
+  if (!of.master) {
+    work->isa->loops->update_by_real(of.raw, of.g, of.count, layer->weight);
     return;
   }
-  isa->loops->update_by_real(raw, prepared, count, fmt);
+  memcpy(of.master, of.g, size);
+  if (of.raw) im_quantize(work->isa, of.g, IM_SOURCE_F64, of.count, layer->weight, of.raw);
 }
 
 /* All layers are prepared before the first is committed: a step that diverges changes nothing. */
 static im_status update_by_float_step(im_work* work, int64_t n, int lr_shift, int average_shift) {
   const im_net* net = work->net;
   for (int l = 1; l <= net->depth; l++) {
-    const im_layer* layer = &net->layers[l - 1];
-    im_tensors* here = &work->layers[l];
     im_status status = im_float_gradient(work, l, n, average_shift);
     if (status != IM_OK) return status;
-    if (!prepare(work->isa, here->gW, layer->master_W, layer->n_out * layer->n_in, lr_shift) ||
-        (here->gb && !prepare(work->isa, here->gb, layer->master_b, layer->n_out, lr_shift)))
-      return IM_NOT_FINITE;
+    for (int is_bias = 0; is_bias <= im_has_bias(&net->layers[l - 1]); is_bias++)
+      if (!prepare(work, l, is_bias, lr_shift)) return IM_NOT_FINITE;
   }
-  for (int l = 1; l <= net->depth; l++) {
-    const im_layer* layer = &net->layers[l - 1];
-    im_tensors* here = &work->layers[l];
-    commit(work->isa, here->gW, layer->master_W, layer->W, layer->n_out * layer->n_in,
-           layer->weight);
-    if (here->gb)
-      commit(work->isa, here->gb, layer->master_b, layer->b, layer->n_out, layer->weight);
-  }
+  for (int l = 1; l <= net->depth; l++)
+    for (int is_bias = 0; is_bias <= im_has_bias(&net->layers[l - 1]); is_bias++)
+      commit(work, l, is_bias);
   return IM_OK;
 }
 

@@ -183,7 +183,7 @@ static parameter tensor(bool exists, int64_t n, size_t size) {
 static void training(void) {
   im_layer layers[DEPTH] = {0};
   parameter tensors[DEPTH][TENSORS];
-  im_net net = {.layers = layers};
+  im_net net = {.layers = layers, .decay_shift = -1};
   net.input = format();
   net.depth = (int)integer();
   if (net.depth > DEPTH) fail("a network is too deep");

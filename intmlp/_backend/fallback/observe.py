@@ -20,6 +20,7 @@ from .arith import (
     round_raw,
     round_real,
     scale,
+    shift,
     widen,
 )
 from .gemm import accumulated
@@ -76,13 +77,21 @@ def count_delta(layer: Layer, z: Array, a: Array, e: Array, frac: int) -> Counts
     return count_values(round_raw(multiply(slope, e), frac + halvings, fmt), fmt)
 
 
-def count_integer_steps(raw: Array, g: Array, frac: int, lr_shift: int, fmt: QFormat) -> Counts:
-    """Count the steps ``-g * 2**-(frac + lr_shift)`` of `raw`; `g` is an exact array."""
+def count_integer_steps(
+    raw: Array, g: Array, frac: int, lr_shift: int, fmt: QFormat, optimised: bool
+) -> Counts:
+    """Count the steps ``-g * 2**-(frac + lr_shift)`` of `raw`; `g` is an exact array.
+
+    Those of an optimiser are counted by their magnitudes in the units of float steps.
+    """
     k = frac + lr_shift - fmt.frac
     rounded = round_raw(negate(g), frac + lr_shift, fmt)
     size = np.abs(widen(g, magnitude(g)))
     counts = count_values(add(raw, rounded), fmt)
     counts["step_sum"] = _total(size)
+    if optimised:
+        scaled = shift(size, frac - _STEP_BITS, "floor")
+        counts["step_sum"] = _total(np.minimum(scaled, _MOST_FLOAT))
     counts["exact_zeros"] = int(np.count_nonzero(size == 0))
     if k <= 0:
         return counts

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..._counts import TENSORS, joined
 from ...qformat import QFormat
-from .arith import Array, finite, round_real, to_raw, to_real
+from .arith import Array, enter, finite, real, round_raw, round_real, to_raw, to_real
 from .layer import activate, delta, derivative, error, pre_activation
 from .loss import count_right, loss_gradient, loss_value
 from .observe import (
@@ -25,7 +25,10 @@ from .observe import (
 from .update import (
     Gradient,
     bias_gradient,
+    decayed,
     float_step,
+    float_velocity,
+    kept_velocity,
     new_values,
     stored,
     weight_gradient,
@@ -59,6 +62,20 @@ class _Batch(NamedTuple):
     loss_gradient: tuple[Array, int]
 
 
+class _Made(NamedTuple):
+    """What a step makes of the weights (`kind` 0) or the biases (1) of a layer.
+
+    `gradient` is what the learning rate scales; `velocity` the new one, and `entering` the same
+    rounded but not held to its format: None where there is none.
+    """
+
+    layer: int
+    kind: int
+    gradient: Gradient
+    velocity: Array | None
+    entering: Array | None
+
+
 class Net:
     """A network on this backend; it reads and writes the arrays that it is given.
 
@@ -71,6 +88,8 @@ class Net:
     master_weights, master_biases : list of float64 arrays, or None
         None where the update is fixed. Where it is not, raw arrays hold the quantized master.
         Biases are None where the network has none.
+    velocities, bias_velocities : list of arrays, or None
+        Raw where the update is fixed, else float64; None without momentum.
     """
 
     def __init__(
@@ -80,12 +99,15 @@ class Net:
         biases: list[Any] | None,
         master_weights: list[Any] | None,
         master_biases: list[Any] | None,
+        velocities: list[Any] | None,
+        bias_velocities: list[Any] | None,
     ) -> None:
         none: list[Any] = [None] * len(network.layers)
         self._network = network
         self._formats = [network.input, *(layer.formats.activation for layer in network.layers)]
         self._raw = weights or none, biases or none
         self._master = master_weights or none, master_biases or none
+        self._velocities = velocities or none, bias_velocities or none
         # What both passes read: the master where the forward pass and the update are float.
         float_weights = network.parts.forward == network.parts.update == "float"
         self._weights, self._biases = self._master if float_weights else self._raw
@@ -149,23 +171,36 @@ class Net:
         loss: NDArray[np.float64] | None,
         counts: NDArray[np.uint64] | None = None,
         idle: NDArray[np.int64] | None = None,
+        every: int = 1,
+        before: int = 0,
+        stop_on_overflow: bool = False,
+        only_overflows: bool = False,
     ) -> int:
         """Do the steps ``first .. first + count - 1`` and return how many were done.
 
         Step ``s`` uses the rows ``order[s * batch_size : (s + 1) * batch_size]`` of `x` and
         `y`. Fewer than `count` steps were done where the next one diverged, which changes
         nothing. `right[s]` gets the number of right samples and `loss[s]` the loss of each
-        step done; `counts` and `idle` are added to. An interrupt leaves everything as it is
-        between two steps.
+        step done; `counts` and `idle` are added to by steps whose number in the training, which
+        had done `before` steps at step 0, is a multiple of `every`. With `stop_on_overflow` a step
+        in which a value overflows is counted, but not done; `only_overflows` asks for less than
+        is counted here. An interrupt leaves everything as it
+        is between two steps.
         """
         with np.errstate(all="ignore"):
             for step in range(first, first + count):
                 rows = order[step * batch_size : (step + 1) * batch_size]
                 try:
                     batch = self._batch(x[rows], y[rows], average_shift)
-                    writes: list[tuple[Array, Any]] = self._update(batch, lr_shift)
-                    if counts is not None and idle is not None:
-                        writes += self._observe(batch, lr_shift, counts, idle)
+                    steps = [*self._steps(batch, 0), *self._steps(batch, 1)]
+                    writes = [write for made in steps for write in self._update(made, lr_shift)]
+                    if counts is not None and idle is not None and (before + step) % every == 0:
+                        seen, idle_now = self._observe(batch, steps, lr_shift, idle)
+                        counted = [(counts[i], joined(counts[i], row)) for i, row in seen.items()]
+                        if stop_on_overflow and any(row.get("overflows") for row in seen.values()):
+                            _write(counted)
+                            return step - first
+                        writes += counted + idle_now
                 except FloatingPointError:
                     return step - first
                 if right is not None:
@@ -227,15 +262,41 @@ class Net:
                 e, frac = finite(error(layer, d, w, fmt, sums_in)), fmt.frac
         return _Batch(right, loss, weights[::-1], biases[::-1], inputs, tape, deltas[::-1], of_loss)
 
-    def _update(self, batch: _Batch, lr_shift: int) -> list[tuple[Array, Any]]:
-        """Return (array, its new values) for all weights and biases."""
-        writes = []
-        for raw, master, gradients in zip(
-            self._raw, self._master, (batch.weights, batch.biases), strict=True
-        ):
-            for i, gradient in enumerate(self._used(gradients)):
-                fmt = self._network.layers[i].formats.weight
-                writes += new_values(raw[i], master[i], gradient, lr_shift, fmt)
+    def _steps(self, batch: _Batch, kind: int) -> Iterator[_Made]:
+        """Yield what a step makes of the weights (`kind` 0) or the biases (1), layer by layer."""
+        network = self._network
+        for i, gradient in enumerate(self._used((batch.weights, batch.biases)[kind])):
+            layer = network.layers[i]
+            raw, master, v = (each[kind][i] for each in (self._raw, self._master, self._velocities))
+            is_float = gradient.s.dtype.kind == "f" or master is not None
+            velocity = entering = None
+            if network.momentum_shift is not None:
+                fmt = layer.velocity
+                if is_float:
+                    v = v if master is not None else real(v, fmt.frac)
+                    gradient = float_velocity(v, gradient, network.momentum_shift)
+                else:
+                    gradient = kept_velocity(v, gradient, network.momentum_shift, fmt)
+                velocity = gradient.s
+                if master is None:
+                    rounded = round_real(velocity, fmt) if is_float else round_raw(*gradient, fmt)
+                    entering, velocity = rounded, enter(rounded, fmt)
+                    gradient = Gradient(velocity, fmt.frac)
+                    if is_float:
+                        gradient = Gradient(real(*gradient), 0)
+            if network.decay_shift is not None and kind == 0:
+                fmt = layer.formats.weight
+                gradient = decayed(gradient, raw, master, network.decay_shift, fmt)
+            yield _Made(i, kind, gradient, velocity, entering)
+
+    def _update(self, made: _Made, lr_shift: int) -> list[tuple[Array, Any]]:
+        """Return (array, its new values) for one tensor of one layer, and its velocity."""
+        i, kind = made.layer, made.kind
+        fmt = self._network.layers[i].formats.weight
+        raw, master = self._raw[kind][i], self._master[kind][i]
+        writes = new_values(raw, master, made.gradient, lr_shift, fmt)
+        if made.velocity is not None:
+            writes.append((self._velocities[kind][i], made.velocity))
         return writes
 
     def _used(self, gradients: list[Gradient]) -> list[Gradient]:
@@ -248,13 +309,9 @@ class Net:
         ]
 
     def _observe(
-        self,
-        batch: _Batch,
-        lr_shift: int,
-        counts: NDArray[np.uint64],
-        idle: NDArray[np.int64],
-    ) -> list[tuple[Array, Any]]:
-        """Return (array, its new values) for the counts and the idle steps of relu units."""
+        self, batch: _Batch, steps: list[_Made], lr_shift: int, idle: NDArray[np.int64]
+    ) -> tuple[dict[int, Counts], list[tuple[Array, Any]]]:
+        """Return what is to be added to each row of counts, and the new values of `idle`."""
         network = self._network
         seen: dict[tuple[int, str], Counts] = {}
         writes: list[tuple[Array, Any]] = []
@@ -268,20 +325,22 @@ class Net:
             above += layer.n_out
             if network.parts.backward == "fixed":
                 seen |= self._observe_deltas(i, batch)
-        for name, gradients, raws, masters in zip(
-            "Wb", (batch.weights, batch.biases), self._raw, self._master, strict=True
-        ):
-            for i, gradient in enumerate(self._used(gradients)):
-                raw, master, fmt = raws[i], masters[i], network.layers[i].formats.weight
-                if gradient.s.dtype.kind == "f" or master is not None:
-                    step = float_step(gradient, lr_shift)
-                    seen[i, name] = count_float_steps(raw, master, step, lr_shift, fmt)
-                else:
-                    seen[i, name] = count_integer_steps(raw, *gradient, lr_shift, fmt)
-        for (i, name), row in seen.items():
-            at = len(TENSORS) * i + TENSORS.index(name)
-            writes.append((counts[at], joined(counts[at], row)))
-        return writes
+        for made in steps:
+            i, name = made.layer, "Wb"[made.kind]
+            raw, master = self._raw[made.kind][i], self._master[made.kind][i]
+            layer, gradient = network.layers[i], made.gradient
+            fmt = layer.formats.weight
+            if made.entering is not None:
+                seen[i, f"V{name}"] = count_values(made.entering, layer.velocity)
+            if gradient.s.dtype.kind == "f" or master is not None:
+                step = float_step(gradient, lr_shift)
+                seen[i, name] = count_float_steps(raw, master, step, lr_shift, fmt)
+            else:
+                seen[i, name] = count_integer_steps(
+                    raw, *gradient, lr_shift, fmt, network.has_optimiser
+                )
+        rows = {len(TENSORS) * i + TENSORS.index(name): row for (i, name), row in seen.items()}
+        return rows, writes
 
     def _observe_units(self, i: int, batch: _Batch) -> tuple[Counts, Array]:
         """Return the counts of Z of layer `i`, and which of its units were active."""

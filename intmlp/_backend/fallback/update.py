@@ -5,6 +5,7 @@ Source: docs/numerics.md, sections 4, 5 and 7.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from .arith import (
     add,
     enter,
     finite,
+    lift,
     negate,
     quantize,
     real,
@@ -85,6 +87,38 @@ def fixed_update(raw: Array, gradient: Gradient, lr_shift: int, fmt: QFormat) ->
 def float_update(master: Array, gradient: Gradient, lr_shift: int) -> Array:
     """Return the new values of `master`, float64 weights or biases."""
     return finite(master + float_step(gradient, lr_shift))
+
+
+def _join(s: Gradient, t: Gradient) -> Gradient:
+    """Return the exact sum of two exact arrays at the finer of their fraction widths."""
+    frac = max(s.frac, t.frac)
+    return Gradient(add(lift(s.s, frac - s.frac), lift(t.s, frac - t.frac)), frac)
+
+
+def kept_velocity(v: Array, gradient: Gradient, momentum_shift: int, fmt: QFormat) -> Gradient:
+    """Return ``V * (1 - 2**-momentum_shift) + g`` of an exact gradient, exact."""
+    kept = add(lift(v, momentum_shift), negate(v))
+    return _join(Gradient(kept, fmt.frac + momentum_shift), gradient)
+
+
+def float_velocity(v: Array, gradient: Gradient, momentum_shift: int) -> Gradient:
+    """Return the same of a float64 `v` in float64."""
+    kept = v * (1 - math.ldexp(1.0, -momentum_shift))
+    return Gradient(finite(kept + real(*gradient)), 0)
+
+
+def decayed(
+    gradient: Gradient, raw: Array | None, master: Array | None, decay_shift: int, fmt: QFormat
+) -> Gradient:
+    """Return ``g + W * 2**-decay_shift``: exact where the gradient and the update are."""
+    if gradient.s.dtype.kind != "f" and master is None:
+        assert raw is not None
+        return _join(gradient, Gradient(raw, fmt.frac + decay_shift))
+    w = master
+    if w is None:
+        assert raw is not None
+        w = real(raw, fmt.frac)
+    return Gradient(real(*gradient) + w * math.ldexp(1.0, -decay_shift), 0)
 
 
 def new_values(
