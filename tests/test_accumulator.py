@@ -263,6 +263,17 @@ def test_networks(backend, parts, overflow, update):
 
 
 @pytest.mark.parametrize("overflow", OVERFLOWS)
+def test_what_is_counted_of_z_comes_out_of_the_accumulator(backend, overflow):
+    fmt = QFormat(16, 4, "floor", "wrap")  # whose sums are computed again to be counted
+    net = MLP([2, 1], fmt, bias=False, accumulator=Accumulator(9, overflow))
+    net.set_weights([np.array([[100, 100]], np.int32)])
+    x, y = np.array([[9, 9]], np.int32), np.zeros((1, 1), np.int32)
+    z = net.train(x, y, 0, observe=True).observed[0]
+    # 1800 / 16 = 112 without; -248 / 16 = -15.5, or 255 / 16 = 15.9
+    assert (z.tensor, z.entries, z.overflows, z.widest_bits) == ("Z", 1, 0, 5)
+
+
+@pytest.mark.parametrize("overflow", OVERFLOWS)
 def test_online_training(backend, overflow):
     """Batches of one sample, for so many steps that the exact sums would be those of online.c."""
     state = np.random.RandomState(5)
