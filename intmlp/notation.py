@@ -71,12 +71,15 @@ def _q(widths: Callable, numbers: Callable) -> Notation:
     )
 
 
-def _c_plus_plus(name: str, sign: str, unsigned: str) -> Notation:
+_MODES = r"(?: , (?P<rounding>\w+) (?: , (?P<overflow>\w+) )? )?"
+
+
+def _c_plus_plus(name: str, sign: str, pattern: str) -> Notation:
     """Return the notation of a C++ type ``name<W, I, ...>``; their modes have the same names."""
     mode = name[:2].upper()
     return Notation(
         f"{name}<{{a}},{{b}},{sign}{{rounding}},{{overflow}}>",
-        rf"{unsigned} (?: , (?P<rounding>\w+) (?: , (?P<overflow>\w+) )? )? >",
+        pattern,
         lambda w, i: (w, w - i),
         lambda bits, frac: (bits, bits - frac),
         {
@@ -101,9 +104,13 @@ def _c_plus_plus(name: str, sign: str, unsigned: str) -> Notation:
 NOTATIONS = {
     "arm": _q(lambda m, n: (m + n, n), lambda bits, frac: (bits - frac, frac)),
     "ti": _q(lambda m, n: (1 + m + n, n), lambda bits, frac: (bits - frac - 1, frac)),
-    "ap_fixed": _c_plus_plus("ap_fixed", "", rf"ap_(?P<unsigned>u?)fixed < {_A} , {_SIGNED_B}"),
+    "ap_fixed": _c_plus_plus(
+        "ap_fixed", "", rf"ap_(?P<unsigned>u?)fixed < {_A} , {_SIGNED_B} {_MODES} >"
+    ),
     "ac_fixed": _c_plus_plus(
-        "ac_fixed", "true,", rf"ac_fixed < {_A} , {_SIGNED_B} , (?: true | (?P<unsigned>false) )"
+        "ac_fixed",
+        "true,",
+        rf"ac_fixed < {_A} , {_SIGNED_B} (?: , (?: true|1 | (?P<unsigned>false|0) ) {_MODES} )? >",
     ),
     "numerictype": Notation(
         "numerictype(1,{a},{b})",

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 import intmlp
-from intmlp import MLP, LayerFormats, Parts, QFormat
+from intmlp import MLP, Accumulator, LayerFormats, Parts, QFormat
 from intmlp.io import model
-from support import each_backend
+from support import each_backend, formats, seeds
 
 EVERY_PARTS = [Parts(*kinds) for kinds in itertools.product(("fixed", "float"), repeat=3)]
 every_parts = pytest.mark.parametrize(
@@ -53,6 +53,7 @@ def example(parts=FIXED, **more):
             "average": True,
             "momentum_shift": 3,
             "decay_shift": 9,
+            "accumulator": Accumulator(40, "saturate"),
             "parts": parts,
             "seed": 1,
             **more,
@@ -95,10 +96,14 @@ def test_all_comes_back(parts, bias, path, backend):
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+TABLES = {"activation": [intmlp.tanh(), intmlp.linear()], "loss": "cross_entropy"}
+
+
 @every_parts
-def test_training_goes_on(parts, path, backend):
+@pytest.mark.parametrize("more", [{}, TABLES], ids=["sse", "cross_entropy"])
+def test_training_goes_on(parts, more, path, backend):
     x, y = task()
-    whole, half = (example(parts, average=False) for _ in range(2))
+    whole, half = (example(parts, average=False, **more) for _ in range(2))
     whole.train(x, y, 3, epochs=2, batch_size=5, seed=7)
     order = np.random.RandomState(7)
     half.train(x, y, 3, batch_size=5, seed=order)
@@ -106,6 +111,41 @@ def test_training_goes_on(parts, path, backend):
     half = MLP.load(path)
     half.train(x, y, 3, batch_size=5, seed=order)
     assert contents(half) == contents(whole)
+
+
+@st.composite
+def networks(draw):
+    """Draw an untrained network of any formats, activations and rules."""
+    depth = draw(st.integers(1, 3))
+    sizes = draw(st.lists(st.integers(1, 5), min_size=depth + 1, max_size=depth + 1))
+    layers = st.builds(LayerFormats, *[formats()] * 4, st.none() | formats())
+    functions = [
+        *(intmlp.linear(), intmlp.relu(), intmlp.relu(0.5), intmlp.leaky_relu(63)),
+        *(intmlp.hard_tanh(), intmlp.hard_sigmoid()),
+    ]
+    return MLP(
+        sizes,
+        draw(st.lists(layers, min_size=depth, max_size=depth)),
+        input_format=draw(formats()),
+        activation=[draw(st.sampled_from(functions)) for _ in range(depth)],
+        bias=draw(st.booleans()),
+        loss=draw(st.sampled_from(["sse", "half_sse"])),
+        update=draw(st.sampled_from(["fused", "two_step"])),
+        average=draw(st.booleans()),
+        parts=draw(st.sampled_from(EVERY_PARTS)),
+        momentum_shift=draw(st.none() | st.integers(1, 31)),
+        decay_shift=draw(st.none() | st.integers(0, 63)),
+        accumulator=draw(st.none() | st.builds(Accumulator, st.integers(2, 64))),
+        seed=draw(seeds),
+    )
+
+
+@settings(max_examples=40)
+@given(net=networks())
+def test_any_network_comes_back(net, saved):
+    path = saved[0].with_name("any.safetensors")
+    net.save(path)
+    assert contents(MLP.load(path)) == contents(net)
 
 
 def test_a_file_is_of_no_backend(path, restored):
@@ -479,6 +519,7 @@ DESCRIPTIONS = [
     (drop(*NETWORK, "loss"), "state.network lacks its 'loss'"),
     (put(*NETWORK, "more", 1), "state.network has an unknown 'more'"),
     (put(*NETWORK, "loss", "mse"), "state.network.loss must be one of half_sse|must be one of sse"),
+    (put(*NETWORK, "loss", "s" * 10**6), "state.network.loss must be one of .*; got 'ss.*[.]{3}"),
     (put(*NETWORK, "loss", ["sse"]), "state.network.loss must be one of sse"),
     (put(*NETWORK, "bias", 1), "state.network.bias must be of type bool, got 1"),
     (put(*NETWORK, "bias", False), "header has an unknown 'layers.1.bias'"),

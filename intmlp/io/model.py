@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from .._check import choice, finite, within
+from .._check import finite, within
 from .._version import __version__, arithmetic_version
 from ..nn.network import Network, describe, tensors
 from .files import atomic
@@ -299,7 +299,9 @@ def _from_plain(name: str, kind: Any, plain: Any) -> Any:
         of, _ = get_args(kind)
         return tuple(_from_plain(f"{name}[{i}]", of, entry) for i, entry in enumerate(plain))
     if get_origin(kind) is Literal:
-        choice(name, plain, get_args(kind))
+        if plain not in get_args(kind):
+            allowed = ", ".join(get_args(kind))
+            raise ValueError(f"{name} must be one of {allowed}; got {short(plain)}")
         return plain
     _is(name, plain, kind)
     return plain
