@@ -11,23 +11,46 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._check import choice, instance, integer
-from .nn import MLP, Activation, Initialisation, LayerFormats, Parts, linear, relu, uniform
+from .nn import (
+    MLP,
+    Activation,
+    Initialisation,
+    LayerFormats,
+    OverflowWarning,
+    Parts,
+    hard_sigmoid,
+    hard_tanh,
+    linear,
+    relu,
+    sigmoid,
+    tanh,
+    uniform,
+)
 from .nn.network import Loss, Update
 from .ops import dequantize
-from .qformat import QFormat
+from .qformat import Accumulator, QFormat
 
 Array = NDArray[Any]
 
-ACTIVATIONS = {"identity": linear, "relu": relu}
+ACTIVATIONS = {
+    "identity": linear,
+    "relu": relu,
+    "logistic": sigmoid,
+    "tanh": tanh,
+    "hard_sigmoid": hard_sigmoid,
+    "hard_tanh": hard_tanh,
+}
 
 # 16 bits for each tensor: inputs and outputs within -32..32, weights within -8..8.
 DEFAULT_FORMATS = LayerFormats(
@@ -59,9 +82,13 @@ class _FixedPointMLP(BaseEstimator):
         loss: Loss | None = None,
         update: Update = "fused",
         average: bool = True,
+        accumulator: Accumulator | None = None,
         parts: Parts | None = None,
         init: Initialisation | None = None,
-        lr_shift: int | Sequence[int] = 4,
+        lr_shift: int | Sequence[int] = 3,
+        momentum_shift: int | None = None,
+        decay_shift: int | None = None,
+        overflow: str = "warn",
         batch_size: int | str = "auto",
         max_iter: int = 200,
         shuffle: bool = True,
@@ -81,9 +108,13 @@ class _FixedPointMLP(BaseEstimator):
         self.loss = loss
         self.update = update
         self.average = average
+        self.accumulator = accumulator
         self.parts = parts
         self.init = init
         self.lr_shift = lr_shift
+        self.momentum_shift = momentum_shift
+        self.decay_shift = decay_shift
+        self.overflow = overflow
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.shuffle = shuffle
@@ -97,7 +128,7 @@ class _FixedPointMLP(BaseEstimator):
 
     # What the two differ in -------------------------------------------------------------------
 
-    _default_loss: Loss
+    _losses: tuple[Loss, ...]  # the default first
 
     def _check(self, X: Any, y: Any, new: bool, classes: ArrayLike | None) -> Any:
         """Return `X` and `y`, checked, and the number of outputs."""
@@ -177,7 +208,7 @@ class _FixedPointMLP(BaseEstimator):
             self.network_ = MLP(**settings, seed=state)
             self._random_state, self._made_with = state, settings
             self.n_layers_, self.n_outputs_ = len(settings["sizes"]), n_outputs
-            self.out_activation_ = "identity"
+            self.out_activation_ = "softmax" if settings["loss"] == "cross_entropy" else "identity"
             self.loss_curve_: list[float] = []
             self.validation_scores_: list[float] | None = None
             self.t_ = 0
@@ -196,6 +227,7 @@ class _FixedPointMLP(BaseEstimator):
         """Raise where a parameter that `MLP` does not have is not what it must be."""
         for name in ("shuffle", "warm_start", "early_stopping"):
             instance(name, getattr(self, name), bool)
+        choice("overflow", self.overflow, ("warn", "count", "raise", "ignore"))
         integer("max_iter", self.max_iter, 1, 2**31 - 1)
         if self.n_iter_no_change != math.inf:
             integer("n_iter_no_change", self.n_iter_no_change, 1, 2**31 - 1)
@@ -214,15 +246,20 @@ class _FixedPointMLP(BaseEstimator):
         if not isinstance(activation, Activation):
             choice("activation", activation, (*ACTIVATIONS, "an Activation"))
             activation = ACTIVATIONS[activation]()
+        loss = self._losses[0] if self.loss is None else self.loss
+        choice("loss", loss, self._losses)
         return {
             "sizes": [n_in, *widths, n_out],
             "formats": DEFAULT_FORMATS if self.formats is None else self.formats,
             "input_format": self.input_format,
             "activation": [activation] * len(widths) + [linear()],
             "bias": self.bias,
-            "loss": self._default_loss if self.loss is None else self.loss,
+            "loss": loss,
             "update": self.update,
             "average": self.average,
+            "momentum_shift": self.momentum_shift,
+            "decay_shift": self.decay_shift,
+            "accumulator": self.accumulator,
             "parts": Parts() if self.parts is None else self.parts,
             "init": uniform() if self.init is None else self.init,
         }
@@ -237,6 +274,8 @@ class _FixedPointMLP(BaseEstimator):
         batch_size: Any = self.batch_size
         if batch_size == "auto":  # a power of two, as averages need
             batch_size = min(32, 1 << (len(X).bit_length() - 1))
+        overflow: Any = "sample" if self.overflow == "warn" else self.overflow
+        self.overflows_: dict[tuple[int, str], float] = {}
         best, best_network, stalled, ended = -np.inf, self.network_, 0, False
         for self.n_iter_ in range(1, epochs + 1):
             history = self.network_.train(
@@ -246,8 +285,10 @@ class _FixedPointMLP(BaseEstimator):
                 batch_size=batch_size,
                 shuffle=self.shuffle,
                 seed=self._random_state,
-                overflow="ignore",
+                overflow=overflow,
             )
+            for tensor, share in (history.overflows or {}).items():
+                self.overflows_[tensor] = max(share, self.overflows_.get(tensor, 0.0))
             losses = cast(Array, history.loss)
             self.loss_ = math.fsum(losses) / len(X)  # exact, since it decides when to stop
             self.loss_curve_.append(self.loss_)
@@ -273,10 +314,26 @@ class _FixedPointMLP(BaseEstimator):
             ended = stalled > self.n_iter_no_change or history.diverged_at is not None
             if ended:
                 break
+        self._warn_of_overflows()
         self.network_ = best_network
         self.best_loss_ = min(self.loss_curve_) if held is None else None
         self.best_validation_score_ = None if held is None else best
         return ended
+
+    def _warn_of_overflows(self) -> None:
+        """Warn where many values of an epoch lay outside of their format."""
+        many = [
+            f"{share:.1%} of {tensor} of layer {layer}"
+            for (layer, tensor), share in self.overflows_.items()
+            if share > _MANY
+        ]
+        if many and self.overflow == "warn":
+            warnings.warn(
+                f"values of an epoch lay outside of their formats: {', '.join(many)}. Raise "
+                "lr_shift, scale X, or choose wider formats",
+                OverflowWarning,
+                stacklevel=4,
+            )
 
     def _lr_shift(self) -> int:
         """Return the shift of the next epoch: of a sequence its last entry stands for all later."""
@@ -335,7 +392,7 @@ class _FixedPointMLP(BaseEstimator):
             warnings.warn(
                 f"{share:.1%} of the values of {name} lie outside of {low}..{high} and "
                 f"{fmt.overflow} when they enter {fmt}: scale {name}, or choose a wider format",
-                RuntimeWarning,
+                OverflowWarning,
                 stacklevel=4,
             )
 
@@ -350,7 +407,7 @@ class FixedPointMLPClassifier(ClassifierMixin, _FixedPointMLP):
     ----------
     hidden_layer_sizes : int or sequence of int
         Widths of the hidden layers; empty for none.
-    activation : {"relu", "identity"} or Activation
+    activation : {"relu", "identity", "logistic", "tanh", "hard_sigmoid", "hard_tanh"} or Activation
         Of the hidden layers; the outputs are linear.
     formats : QFormat, LayerFormats, or a sequence with one LayerFormats a layer, optional
         Default: `DEFAULT_FORMATS`, 16 bits, for inputs and outputs within -32..32 and weights
@@ -359,13 +416,16 @@ class FixedPointMLPClassifier(ClassifierMixin, _FixedPointMLP):
         Of the inputs; default: the activation format of the first layer.
     bias : bool
         Whether the layers have biases.
-    loss : {"half_sse", "sse"}, optional
-        Default: half_sse.
+    loss : {"cross_entropy", "half_sse", "sse"}, optional
+        Default: cross_entropy, which needs an activation format of at most 16 bits for the outputs;
+        for the regressor, which cannot take it, half_sse.
     update : {"fused", "two_step"}
         Whether a step shifts the exact product sum, or the stored gradient.
     average : bool
         Whether a batch's gradient is its mean, so that `lr_shift` means the same for all batch
         sizes, which then must be powers of two; else it is the sum.
+    accumulator : Accumulator, optional
+        The register that sums products; default: exact sums.
     parts : Parts, optional
         Which parts of training compute in float64; default: none.
     init : Initialisation, optional
@@ -373,6 +433,16 @@ class FixedPointMLPClassifier(ClassifierMixin, _FixedPointMLP):
     lr_shift : int or sequence of int
         The learning rate is ``2**-lr_shift``. A sequence has one shift for each epoch, and its last
         one stands for all epochs after it.
+    momentum_shift : int, optional
+        With it, velocities keep the share ``1 - 2**-momentum_shift`` of themselves in a step, which
+        sums up to ``2**momentum_shift`` times as large steps.
+    decay_shift : int, optional
+        With it, a step draws weights to zero by ``2**-decay_shift`` times the learning rate.
+    overflow : {"warn", "count", "raise", "ignore"}
+        What to do about values of the training that lie outside their format. "warn" looks at some
+        steps of each epoch, and warns after the last one where it were more than 1 % of a tensor.
+        "count" looks at all steps and does not warn. "raise" does not do a step in which a value
+        overflows, but raises. "ignore" looks at none.
     batch_size : int or "auto"
         Samples a step; "auto" is 32, or the largest power of two that the samples fill.
     max_iter : int
@@ -411,6 +481,9 @@ class FixedPointMLPClassifier(ClassifierMixin, _FixedPointMLP):
         The best of the last `fit`, that of `network_`.
     n_iter_ : int
         Epochs of the last call.
+    overflows_ : dict
+        The largest share in an epoch of the last call of values that lay outside their format, by
+        (layer, tensor): as `History.overflows` of `MLP.train`; empty where overflow is ignored.
     t_ : int
         Samples seen since the network was made.
     coefs_, intercepts_ : list of ndarray of float64
@@ -420,7 +493,7 @@ class FixedPointMLPClassifier(ClassifierMixin, _FixedPointMLP):
     feature_names_in_ : ndarray of str
         Where `X` had names.
     out_activation_ : str
-        "identity".
+        "softmax" with the loss cross_entropy, else "identity".
 
     Notes
     -----
@@ -429,8 +502,9 @@ class FixedPointMLPClassifier(ClassifierMixin, _FixedPointMLP):
 
     The same data and `random_state` give the same integers, whatever computes them.
 
-    Targets are 1 for the class of a sample and 0 for the others. Outputs trained by a squared loss
-    are no probabilities, so that there is a `decision_function` but no ``predict_proba``.
+    Targets are 1 for the class of a sample and 0 for the others. Only outputs trained by
+    cross_entropy stand for probabilities, those of their softmax; with a squared loss there is no
+    `predict_proba`.
 
     There are no sample weights: the batch is summed before it is rounded once.
 
@@ -442,7 +516,7 @@ class FixedPointMLPClassifier(ClassifierMixin, _FixedPointMLP):
     >>> from intmlp import QFormat
     >>> from intmlp.estimators import FixedPointMLPClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> net = FixedPointMLPClassifier((16,), formats=QFormat(12, 8), lr_shift=3, random_state=0)
+    >>> net = FixedPointMLPClassifier((16,), formats=QFormat(12, 7), tol=0.001, random_state=0)
     >>> model = make_pipeline(StandardScaler(), net).fit(X, y)
     >>> bool(model.score(X, y) > 0.95)
     True
@@ -450,7 +524,7 @@ class FixedPointMLPClassifier(ClassifierMixin, _FixedPointMLP):
     dtype('int32')
     """
 
-    _default_loss: Loss = "half_sse"
+    _losses: tuple[Loss, ...] = ("cross_entropy", "half_sse", "sse")
 
     def _check(
         self, X: Any, y: Any, new: bool, classes: ArrayLike | None
@@ -497,7 +571,7 @@ class FixedPointMLPClassifier(ClassifierMixin, _FixedPointMLP):
         return self._go_on(X, y, classes)
 
     def decision_function(self, X: ArrayLike) -> Array:
-        """Return the outputs of the network.
+        """Return the outputs of the network; of `cross_entropy` they are logarithms of odds.
 
         Parameters
         ----------
@@ -510,6 +584,50 @@ class FixedPointMLPClassifier(ClassifierMixin, _FixedPointMLP):
         """
         outputs = self._outputs_of_new(X)
         return outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs
+
+    def _has_probabilities(self) -> bool:
+        """Return whether outputs stand for probabilities."""
+        if self.loss not in (None, "cross_entropy"):
+            raise AttributeError(f"probabilities need loss='cross_entropy', got {self.loss!r}")
+        return True
+
+    @available_if(_has_probabilities)
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Return the probabilities of the classes: the softmax of the outputs, in float64.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_features)
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n_classes)
+
+        Raises
+        ------
+        AttributeError
+            With another loss than cross_entropy.
+        """
+        return softmax(self._outputs_of_new(X), axis=1)
+
+    @available_if(_has_probabilities)
+    def predict_log_proba(self, X: ArrayLike) -> Array:
+        """Return the logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_features)
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n_classes)
+
+        Raises
+        ------
+        AttributeError
+            With another loss than cross_entropy.
+        """
+        return log_softmax(self._outputs_of_new(X), axis=1)
 
     def predict(self, X: ArrayLike) -> Array:
         """Return the class of the largest output, the first one of equals.
@@ -563,7 +681,7 @@ class FixedPointMLPRegressor(RegressorMixin, _FixedPointMLP):
     array([8], dtype=int32)
     """
 
-    _default_loss: Loss = "half_sse"
+    _losses: tuple[Loss, ...] = ("half_sse", "sse")
 
     def _check(
         self, X: Any, y: Any, new: bool, classes: ArrayLike | None

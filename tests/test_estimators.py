@@ -14,7 +14,22 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from intmlp import MLP, LayerFormats, Parts, QFormat, dequantize, leaky_relu, linear, relu
+from intmlp import (
+    MLP,
+    Accumulator,
+    LayerFormats,
+    OverflowWarning,
+    Parts,
+    QFormat,
+    dequantize,
+    hard_sigmoid,
+    hard_tanh,
+    leaky_relu,
+    linear,
+    relu,
+    sigmoid,
+    tanh,
+)
 from intmlp.estimators import DEFAULT_FORMATS, FixedPointMLPClassifier, FixedPointMLPRegressor
 from support import run_python
 
@@ -81,8 +96,15 @@ def test_scikit_learn_is_not_imported_before_it_is_asked_for():
 
 def test_a_classifier_trains_what_its_network_trains(backend):
     seed = np.random.RandomState(5)
-    net = MLP([3, 4, 3], DEFAULT_FORMATS, activation=[relu(), linear()], average=True, seed=seed)
-    history = net.train(X, ONE_HOT, 4, epochs=3, batch_size=32, seed=seed, overflow="ignore")
+    net = MLP(
+        [3, 4, 3],
+        DEFAULT_FORMATS,
+        activation=[relu(), linear()],
+        loss="cross_entropy",
+        average=True,
+        seed=seed,
+    )
+    history = net.train(X, ONE_HOT, 3, epochs=3, batch_size=32, seed=seed, overflow="ignore")
     model = fit(small(FixedPointMLPClassifier), X, LABELS)
     assert raw(model) == [tensor.tolist() for tensor in (*net.weights, *net.biases)]
     assert model.loss_curve_ == (history.loss.reshape(3, 2).sum(axis=1) / 40).tolist()
@@ -92,13 +114,53 @@ def test_a_classifier_trains_what_its_network_trains(backend):
     assert model.decision_function(X).tolist() == outputs.tolist()
     assert model.predict(X).tolist() == model.classes_[outputs.argmax(axis=1)].tolist()
     assert (model.n_iter_, model.n_layers_, model.n_outputs_, model.t_) == (3, 3, 3, 120)
-    assert not hasattr(model, "predict_proba")
+    powers = np.exp(outputs)
+    wanted = powers / powers.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(model.predict_proba(X), wanted, rtol=1e-12)
+    np.testing.assert_allclose(model.predict_log_proba(X), np.log(wanted), rtol=1e-12)
+    assert model.out_activation_ == "softmax"
+
+
+def test_a_squared_loss_gives_no_probabilities():
+    model = fit(small(FixedPointMLPClassifier, loss="half_sse"), X, LABELS)
+    assert model.out_activation_ == "identity"
+    assert not hasattr(model, "predict_proba") and not hasattr(model, "predict_log_proba")
+    assert model.decision_function(X).shape == (40, 3)
+    two = fit(clone(model), X, X[:, 0] > 0)
+    first, second = dequantize(two.network_.forward(X), QFormat(16, 10)).T
+    assert two.decision_function(X).tolist() == (second - first).tolist()
+    assert two.predict(X).tolist() == (second > first).tolist()
+
+
+@pytest.mark.parametrize(
+    "name, activation",
+    [
+        ("identity", linear()),
+        ("relu", relu()),
+        ("logistic", sigmoid()),
+        ("tanh", tanh()),
+        ("hard_sigmoid", hard_sigmoid()),
+        ("hard_tanh", hard_tanh()),
+    ],
+)
+def test_names_of_activations(name, activation):
+    model = fit(small(FixedPointMLPRegressor, 1, activation=name), X, NUMBERS)
+    other = fit(small(FixedPointMLPRegressor, 1, activation=activation), X, NUMBERS)
+    assert raw(model) == raw(other)
+    assert model.network_.network.layers[0].activation == activation
+    assert model.network_.network.layers[1].activation == linear()
 
 
 def test_a_regressor_trains_what_its_network_trains(backend):
     formats = LayerFormats(QFormat(12, 8), QFormat(14, 10), QFormat(20, 14), QFormat(14, 10))
     seed = np.random.RandomState(5)
-    net = MLP([3, 4, 2], formats, activation=[leaky_relu(2), linear()], seed=seed, loss="sse")
+    more = {
+        "loss": "sse",
+        "momentum_shift": 2,
+        "decay_shift": 5,
+        "accumulator": Accumulator(22, "saturate"),
+    }
+    net = MLP([3, 4, 2], formats, activation=[leaky_relu(2), linear()], seed=seed, **more)
     y = np.stack([NUMBERS, 1000 * NUMBERS], axis=1)  #
     assert [np.frexp(abs(column).max())[1] for column in y.T] == [3, 13]
     net.train(X, y * [2.0**-1, 2.0**-11], 6, epochs=3, batch_size=10, seed=seed, overflow="ignore")
@@ -106,10 +168,11 @@ def test_a_regressor_trains_what_its_network_trains(backend):
         FixedPointMLPRegressor,
         activation=leaky_relu(2),
         formats=formats,
-        loss="sse",
         average=False,
         lr_shift=6,
         batch_size=10,
+        overflow="ignore",
+        **more,
     )
     assert raw(fit(model, X, y)) == [tensor.tolist() for tensor in (*net.weights, *net.biases)]
     assert model.y_exponents_.tolist() == [1, 11]
@@ -156,7 +219,7 @@ def test_targets_are_scaled_by_powers_of_two_and_exactly():
         assert raw(other) == raw(model)
         assert other.predict(X).tolist() == np.ldexp(model.predict(X), power).tolist()
     for bits, frac, exponent in (16, 10, 1), (8, 5, 2), (8, 7, 4), (8, 9, 6):  # of 4 < y < 8
-        model = small(FixedPointMLPRegressor, formats=QFormat(bits, frac))
+        model = small(FixedPointMLPRegressor, formats=QFormat(bits, frac), overflow="ignore")
         assert fit(model, X / 8, NUMBERS).y_exponents_ == exponent
     assert fit(small(FixedPointMLPRegressor), X, 0 * NUMBERS).predict(X).shape == (40,)
 
@@ -215,7 +278,7 @@ def test_early_stopping_keeps_the_best_network(kind, capsys):
 
 
 def test_divergence_is_named():
-    model = small(FixedPointMLPClassifier, 9, parts=ALL_FLOAT, lr_shift=-200)
+    model = small(FixedPointMLPClassifier, 9, loss="half_sse", parts=ALL_FLOAT, lr_shift=-200)
     with pytest.warns(
         ConvergenceWarning, match=r"diverged in epoch \d, step \d: .* raise lr_shift"
     ):
@@ -236,6 +299,7 @@ def test_grid_search_over_formats():
     model = small(FixedPointMLPClassifier, 60, hidden_layer_sizes=16)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", OverflowWarning)
         search = GridSearchCV(model, grid, cv=2).fit(X, LABELS)
     assert search.best_params_["formats"] != QFormat(4, 1)
     assert search.score(X, LABELS) > 0.6
@@ -314,6 +378,13 @@ def test_data_are_refused(kind):
         model.fit(X, y)
 
 
+def test_losses_are_refused():
+    with pytest.raises(ValueError, match="loss must be one of half_sse, sse; got 'cross_entropy'"):
+        small(FixedPointMLPRegressor, loss="cross_entropy").fit(X, NUMBERS)
+    with pytest.raises(ValueError, match="at most 16 bits for cross_entropy"):
+        small(FixedPointMLPClassifier, formats=QFormat(20, 10)).fit(X, LABELS)
+
+
 def test_labels_are_refused():
     model = small(FixedPointMLPClassifier)
     with pytest.raises(ValueError, match=r"y must have at least 2 classes, got 1 class: .'yes'"):
@@ -340,17 +411,34 @@ def test_outputs_of_a_regressor_are_of_one_kind():
 
 
 @EACH
+def test_overflow_in_training_is_named(kind):
+    y, words = y_of(kind), r"outside of their formats: .*[\d.]+% of W of layer 1.*Raise lr_shift"
+    model = small(kind, 20, hidden_layer_sizes=16, lr_shift=-5)
+    with pytest.warns(OverflowWarning, match=words), pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    assert model.overflows_[1, "W"] > 0.1
+    counted = fit(clone(model).set_params(overflow="count"), X, y)
+    ignored = fit(clone(model).set_params(overflow="ignore"), X, y)
+    assert raw(counted) == raw(ignored) == raw(model)
+    assert counted.overflows_[1, "W"] > 0.1 and ignored.overflows_ == {}
+    with pytest.raises(OverflowError, match=r"step \d+, layer \d"):
+        clone(model).set_params(overflow="raise").fit(X, y)
+    with pytest.raises(ValueError, match="overflow must be one of warn, count, raise, ignore"):
+        clone(model).set_params(overflow="sample").fit(X, y)
+
+
+@EACH
 def test_values_out_of_range_are_named(kind):
     y = y_of(kind)
-    model = small(kind, formats=QFormat(16, 10))
+    model = small(kind, formats=QFormat(16, 10), overflow="ignore")
     far = np.where(np.arange(3) == 1, 100 * X, X)
     share = f"{(abs(far) > 32).mean():.1%}"
     words = rf"{share} of the values of X lie outside of -32.0..31.999\d+ and saturate .*scale X"
-    with pytest.warns(RuntimeWarning, match=words):
+    with pytest.warns(OverflowWarning, match=words):
         model.partial_fit(far, y, *[["no", "perhaps", "yes"]][: kind is FixedPointMLPClassifier])
-    with pytest.warns(RuntimeWarning, match=words):
+    with pytest.warns(OverflowWarning, match=words):
         model.predict(far)
     fit(small(kind, parts=ALL_FLOAT, lr_shift=20), far, y)
     if kind is FixedPointMLPRegressor:
-        with pytest.warns(RuntimeWarning, match=r"100.0% of the values of y lie outside"):
+        with pytest.warns(OverflowWarning, match=r"100.0% of the values of y lie outside"):
             model.partial_fit(X, 1e3 + y)

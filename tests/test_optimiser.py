@@ -309,10 +309,11 @@ def test_every_64th_step(batch_size, parts, optimiser):
     """What "warn" counts is what steps 0, 64, 128, ... of all epochs count one by one."""
     state = np.random.RandomState(1)
     x, y = state.uniform(-8, 8, (150, 6)), state.uniform(-8, 8, (150, 3))
-    nets = [MLP([6, 5, 3], QFormat(8, 4), seed=3, parts=parts, **optimiser) for _ in range(3)]
+    nets = [MLP([6, 5, 3], QFormat(8, 4), seed=3, parts=parts, **optimiser) for _ in range(4)]
     arguments = {"epochs": 3, "batch_size": batch_size, "shuffle": False}
     with pytest.warns(OverflowWarning) as caught:
         history = nets[0].train(x, y, 3, **arguments)
+    assert nets[3].train(x, y, 3, overflow="sample", **arguments).overflows == history.overflows
     plain = nets[1].train(x, y, 3, overflow="ignore", **arguments)
     assert plain.overflows is None and np.array_equal(plain.loss, history.loss)
     counts, idle = _counts.new_rows(2), np.zeros(8, np.int64)
@@ -436,7 +437,7 @@ def test_wrong_velocity_format():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"overflow": "wrap"}, ValueError, "overflow must be one of warn, count, raise, ignore"),
+        ({"overflow": "wrap"}, ValueError, "overflow must be one of warn, sample, count"),
         ({"lr_shift": [1, 2]}, ValueError, "lr_shift must have one entry per epoch, 3, got 2"),
         ({"lr_shift": [1, 2, 0.5]}, TypeError, r"lr_shift\[2\] must be an integer"),
         ({"lr_shift": "123"}, TypeError, "lr_shift must be an integer"),

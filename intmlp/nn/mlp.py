@@ -36,7 +36,7 @@ Array = NDArray[Any]
 _SECONDS_PER_CALL = 0.05
 
 # What `overflow` of `MLP.train` may be, and which steps each counts; the others follow `observe`.
-_EVERY = {"warn": 64, "count": 1, "raise": 1, "ignore": 1}
+_EVERY = {"warn": 64, "sample": 64, "count": 1, "raise": 1, "ignore": 1}
 
 
 @dataclass(frozen=True)
@@ -540,7 +540,7 @@ class MLP:
         shuffle: bool = True,
         seed: int | np.random.RandomState = 0,
         report: bool = True,
-        overflow: Literal["warn", "count", "raise", "ignore"] = "warn",
+        overflow: Literal["warn", "sample", "count", "raise", "ignore"] = "warn",
         observe: bool = False,
         window: int = 1001,
         progress: Callable[[int, int], object] | None = None,
@@ -567,11 +567,11 @@ class MLP:
             Seed of the permutations, 0..2**32 - 1, or the state to draw them from.
         report : bool
             Whether to record `right` and `loss` of each step.
-        overflow : {"warn", "count", "raise", "ignore"}
+        overflow : {"warn", "sample", "count", "raise", "ignore"}
             What to do about values that lie outside their format, which saturate or wrap. "warn"
-            counts every 64th step, and warns after training. "count" counts every step. "raise"
-            does, too, and does not do a step in which a value overflows. "ignore" counts nothing.
-            With `observe`, every step is counted.
+            counts every 64th step, and warns after training; "sample" does not warn. "count"
+            counts every step. "raise" does, too, and does not do a step in which a value
+            overflows. "ignore" counts nothing. With `observe`, every step is counted.
         observe : bool
             Whether to count what rounding and overflow do; it changes no other result, and takes
             at most about as long as the training itself.
