@@ -41,8 +41,8 @@ class Oracle(reference.Network):
     def stored(self, sums, widths, m):
         return sums  # a fused update reads no stored gradient
 
-    def updated(self, w, s, *same, **named):
-        return super().updated(w, s, *same, **named) if s else w
+    def updated(self, w, v, s, *same, **named):
+        return super().updated(w, v, s, *same, **named) if s else (w, v)
 
 
 def oracle_cell(samples, lr_shift, fraction):

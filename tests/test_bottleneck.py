@@ -128,7 +128,7 @@ def test_formats():
         ({"hidden": [0]}, r"hidden\[0\] must be in 1..2147483647, got 0"),
         ({"rounding": "up"}, "rounding must be one of floor, .*; got 'up'"),
         ({"overflow": "none"}, "overflow must be one of saturate, wrap; got 'none'"),
-        ({"loss": "hinge"}, "loss must be one of sse, half_sse; got 'hinge'"),
+        ({"loss": "hinge"}, "loss must be one of sse, half_sse, cross_entropy; got 'hinge'"),
         ({"order": "random"}, "order must be one of shuffled, .*; got 'random'"),
         ({"accuracy": "best"}, "accuracy must be one of online, test; got 'best'"),
         ({"epochs": 0}, "epochs must be in 1..2147483647, got 0"),
