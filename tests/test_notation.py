@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import intmlp
-from intmlp import QFormat
+from intmlp import QFormat, notation
 from support import OVERFLOWS, ROUNDINGS, formats
 
 # The words of each language, from its own documents and apart from the package.
@@ -202,6 +202,12 @@ def test_unknown_notation():
     for name in ("q", "ARM", None, 3):
         with pytest.raises(ValueError, match="notation must be one of arm, ti, ap_fixed"):
             QFormat(8, 4).to_text(name)
+
+
+@pytest.mark.parametrize("name", notation.NOTATIONS)
+def test_stochastic_rounding_has_no_notation(name):
+    with pytest.raises(ValueError, match=f"rounding 'stochastic' has no word in {name}, which has"):
+        notation.write(16, 12, "stochastic", "saturate", name)
 
 
 def test_every_rule_has_a_word_in_c_plus_plus():
