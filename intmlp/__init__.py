@@ -11,6 +11,7 @@ from ._threads import get_num_threads, set_num_threads
 from ._version import __version__, arithmetic_version
 from .ops import MatmulPlan, dequantize, explain_matmul, matmul, quantize, requantize
 from .qformat import Accumulator, QFormat
+from .stream import Stream
 
 if TYPE_CHECKING:
     from .nn import (
@@ -49,6 +50,7 @@ __all__ = [
     "Parts",
     "QFormat",
     "Step",
+    "Stream",
     "__version__",
     "arithmetic_version",
     "dequantize",

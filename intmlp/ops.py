@@ -6,7 +6,7 @@ there is nothing to check or convert, and a small call is not made slow by looki
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from . import _backend
 from ._check import finite, instance, integer, integers, shift, within
 from .qformat import Accumulator, QFormat
+from .stream import Stream, check_stream
 
 Raw = NDArray[np.int32] | NDArray[np.int64]
 
 
-def quantize(v: ArrayLike, fmt: QFormat, *, stream: None = None) -> Raw:
+def quantize(v: ArrayLike, fmt: QFormat, *, stream: Stream | None = None) -> Raw:
     """Return the raw integers to which the exact values of `v` round in `fmt`.
 
     Parameters
@@ -27,8 +28,8 @@ def quantize(v: ArrayLike, fmt: QFormat, *, stream: None = None) -> Raw:
         Finite real values.
     fmt : QFormat
         The format; its rounding and overflow rules decide.
-    stream : None
-        Reserved for the random stream of stochastic rounding, which this release refuses.
+    stream : Stream, optional
+        Random numbers, due where `fmt` is stochastic; other formats read none.
 
     Returns
     -------
@@ -51,16 +52,16 @@ def quantize(v: ArrayLike, fmt: QFormat, *, stream: None = None) -> Raw:
     >>> intmlp.quantize([0.5, -0.3, 9.0], intmlp.QFormat(8, 4))
     array([  8,  -5, 127], dtype=int32)
     """
-    if stream is None and (out := _backend.active().plain_quantize(v, fmt)) is not None:
+    if (out := _backend.active().plain_quantize(v, fmt, stream)) is not None:
         return out
     instance("fmt", fmt, QFormat)
-    _no_stream(stream)
+    check_stream(stream, "v", fmt)
     values = np.asarray(v)
     if values.dtype.kind != "f" or values.dtype.itemsize not in (4, 8):
         raise TypeError(f"v must be float32 or float64, got {values.dtype}")
     values = np.require(values, values.dtype.newbyteorder("="), ["C", "A"])
     finite("v", values)
-    return _backend.active().quantize(values, fmt)
+    return _backend.active().quantize(values, fmt, stream)
 
 
 def dequantize(raw: ArrayLike, fmt: QFormat) -> NDArray[np.float64]:
@@ -103,7 +104,7 @@ def dequantize(raw: ArrayLike, fmt: QFormat) -> NDArray[np.float64]:
     return _backend.active().dequantize(_contiguous(values), fmt)
 
 
-def requantize(s: ArrayLike, frac_in: int, fmt: QFormat, *, stream: None = None) -> Raw:
+def requantize(s: ArrayLike, frac_in: int, fmt: QFormat, *, stream: Stream | None = None) -> Raw:
     """Return the raw integers to which ``s * 2**-frac_in`` rounds in `fmt`.
 
     Parameters
@@ -114,8 +115,8 @@ def requantize(s: ArrayLike, frac_in: int, fmt: QFormat, *, stream: None = None)
         Fraction width of `s`: any integer.
     fmt : QFormat
         The format of the result; its rounding and overflow rules decide.
-    stream : None
-        Reserved for the random stream of stochastic rounding, which this release refuses.
+    stream : Stream, optional
+        Random numbers, due where `fmt` is stochastic; other formats read none.
 
     Returns
     -------
@@ -138,12 +139,12 @@ def requantize(s: ArrayLike, frac_in: int, fmt: QFormat, *, stream: None = None)
     >>> intmlp.requantize([100, -24, 24], 6, intmlp.QFormat(8, 2, "floor"))
     array([ 6, -2,  1], dtype=int32)
     """
-    if stream is None and (out := _backend.active().plain_requantize(s, frac_in, fmt)) is not None:
+    if (out := _backend.active().plain_requantize(s, frac_in, fmt, stream)) is not None:
         return out
     instance("fmt", fmt, QFormat)
-    _no_stream(stream)
-    values = _contiguous(integers("s", s))
-    return _backend.active().requantize(values, shift("frac_in", frac_in), fmt)
+    values, frac_in = _contiguous(integers("s", s)), shift("frac_in", frac_in)
+    check_stream(stream, "s", fmt)
+    return _backend.active().requantize(values, frac_in, fmt, stream)
 
 
 def matmul(
@@ -155,7 +156,7 @@ def matmul(
     bias: ArrayLike | None = None,
     bias_frac: int | None = None,
     accumulator: Accumulator | None = None,
-    stream: None = None,
+    stream: Stream | None = None,
 ) -> Raw:
     """Return the exact product ``a @ b (+ bias)``, requantized once into `fmt`.
 
@@ -174,8 +175,8 @@ def matmul(
         Fraction width of `bias`, with ``0 <= frac_in - bias_frac <= 126``; required with `bias`.
     accumulator : Accumulator, optional
         In which the sums are added up, the bias first; by default they are exact.
-    stream : None
-        Reserved for the random stream of stochastic rounding, which this release refuses.
+    stream : Stream, optional
+        Random numbers, due where `fmt` is stochastic; other formats read none.
 
     Returns
     -------
@@ -202,18 +203,17 @@ def matmul(
     array([[4],
            [6]], dtype=int32)
     """
-    if stream is None:
-        out = _backend.active().plain_matmul(a, b, frac_in, fmt, bias, bias_frac, accumulator)
-        if out is not None:
-            return out
+    out = _backend.active().plain_matmul(a, b, frac_in, fmt, bias, bias_frac, accumulator, stream)
+    if out is not None:
+        return out
     instance("fmt", fmt, QFormat)
-    _no_stream(stream)
     if accumulator is not None:
         instance("accumulator", accumulator, Accumulator)
     left, right, addend, bias_shift = _operands(a, b, frac_in, bias, bias_frac)
     frac = shift("frac_in", frac_in)
+    check_stream(stream, "the product", fmt)
     return _backend.active().matmul(
-        left, right, addend, bias_shift, frac, fmt, accumulator=accumulator
+        left, right, addend, bias_shift, frac, fmt, accumulator=accumulator, stream=stream
     )
 
 
@@ -337,12 +337,3 @@ def _operands(
 def _contiguous(array: Raw) -> Raw:
     """Return `array` in C order; unlike `ascontiguousarray`, zero dimensions stay zero."""
     return np.require(array, requirements="C")
-
-
-def _no_stream(stream: Any) -> None:
-    """Refuse a random stream, which only stochastic rounding would read."""
-    if stream is not None:
-        raise ValueError(
-            f"stream must be None: stochastic rounding is not computed by this release, "
-            f"got {stream!r}"
-        )

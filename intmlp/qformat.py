@@ -5,7 +5,7 @@ Accumulators are those of sums of products, before these enter a format.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -13,12 +13,14 @@ import numpy as np
 from . import notation as notations
 from ._check import choice, instance, integer
 
-Rounding = Literal["floor", "toward_zero", "half_up", "half_away", "half_even"]
+Rounding = Literal["floor", "toward_zero", "half_up", "half_away", "half_even", "stochastic"]
 Overflow = Literal["saturate", "wrap"]
 
 # The position of a name is its code in the compiled core (`im_rounding`, `im_overflow`).
-ROUNDINGS = ("floor", "toward_zero", "half_up", "half_away", "half_even")
+ROUNDINGS = ("floor", "toward_zero", "half_up", "half_away", "half_even", "stochastic")
 OVERFLOWS = ("saturate", "wrap")
+
+MOST_RANDOM_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -31,21 +33,25 @@ class QFormat:
         Total width with the sign bit, 2..64.
     frac : int
         Fraction width, 0..63. It may exceed ``bits - 1``.
-    rounding : {"floor", "toward_zero", "half_up", "half_away", "half_even"}
-        How a value between two raw integers enters the format.
+    rounding : {"floor", "toward_zero", "half_up", "half_away", "half_even", "stochastic"}
+        How a value between two raw integers enters the format. ``stochastic`` rounds up with the
+        probability of what is cut off; a `Stream` says with which random numbers.
     overflow : {"saturate", "wrap"}
         What a value outside the range becomes: the nearest end, or its low ``bits`` bits.
+    random_bits : int
+        Of ``stochastic`` rounding only: how many random bits decide, 1..32.
 
     Raises
     ------
     TypeError
-        Where ``bits`` or ``frac`` is not an integer.
+        Where ``bits``, ``frac`` or ``random_bits`` is not an integer.
     ValueError
-        Where a field lies outside its range, or names an unknown rule.
+        Where a field lies outside its range, names an unknown rule, or gives ``random_bits`` to a
+        rule that reads none.
 
     Notes
     -----
-    Source: docs/numerics.md, section 1.
+    Source: docs/numerics.md, sections 1 and 6.
 
     Examples
     --------
@@ -55,23 +61,40 @@ class QFormat:
     QFormat(bits=8, frac=4, rounding='half_even', overflow='saturate')
     >>> q.raw_min, q.raw_max, q.dtype
     (-128, 127, dtype('int32'))
+    >>> QFormat(8, 4, "stochastic")
+    QFormat(bits=8, frac=4, rounding='stochastic', overflow='saturate', random_bits=32)
     """
 
     bits: int
     frac: int
     rounding: Rounding = "half_even"
     overflow: Overflow = "saturate"
+    random_bits: int = MOST_RANDOM_BITS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bits", integer("bits", self.bits, 2, 64))
         object.__setattr__(self, "frac", integer("frac", self.frac, 0, 63))
-        if self.rounding == "stochastic":
-            raise ValueError(
-                "rounding 'stochastic' is not computed by this release; "
-                f"allowed: {', '.join(ROUNDINGS)}"
-            )
+        bits = integer("random_bits", self.random_bits, 1, MOST_RANDOM_BITS)
+        object.__setattr__(self, "random_bits", bits)
         choice("rounding", self.rounding, ROUNDINGS)
         choice("overflow", self.overflow, OVERFLOWS)
+        if bits != MOST_RANDOM_BITS and not self.is_stochastic:
+            raise ValueError(
+                f"random_bits must be {MOST_RANDOM_BITS} where rounding is not 'stochastic', "
+                f"got {bits} with {self.rounding!r}"
+            )
+
+    def __repr__(self) -> str:
+        """Return the call that makes the format; random bits where they matter."""
+        shown = [field.name for field in fields(self)]
+        if not self.is_stochastic:
+            shown.remove("random_bits")
+        return f"QFormat({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether values enter it by random numbers."""
+        return self.rounding == "stochastic"
 
     @property
     def raw_min(self) -> int:

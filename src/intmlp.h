@@ -13,7 +13,14 @@
 /* Formats ------------------------------------------------------------------------------ */
 
 /* The order of these names is that of ROUNDINGS and OVERFLOWS in intmlp/qformat.py. */
-typedef enum { IM_FLOOR, IM_TOWARD_ZERO, IM_HALF_UP, IM_HALF_AWAY, IM_HALF_EVEN } im_rounding;
+typedef enum {
+  IM_FLOOR,
+  IM_TOWARD_ZERO,
+  IM_HALF_UP,
+  IM_HALF_AWAY,
+  IM_HALF_EVEN,
+  IM_STOCHASTIC
+} im_rounding;
 typedef enum { IM_SATURATE, IM_WRAP } im_overflow;
 
 /* raw * 2**-frac with raw in -2**(bits-1) .. 2**(bits-1) - 1; bits 2..64, frac 0..63. */
@@ -22,6 +29,7 @@ typedef struct {
   int frac;
   im_rounding rounding;
   im_overflow overflow;
+  int random_bits; /* of a stochastic format: 1..32 */
 } im_format;
 
 /* What sums of products are added up in: a register of `bits` 2..64 at the products' fraction
@@ -31,6 +39,14 @@ typedef struct {
   int bits;
   im_overflow overflow;
 } im_accumulator;
+
+/* Where the random words of stochastic rounding come from (docs/numerics.md, section 6): those of
+ * the elements of a tensor from `first` on. Other formats read none. */
+typedef struct {
+  uint64_t seed;
+  uint32_t step, tensor;
+  int64_t first;
+} im_stream;
 
 /* Raw arrays are int32 where bits <= 32, else int64. */
 typedef enum { IM_I32, IM_I64 } im_elem;
@@ -73,7 +89,7 @@ int im_threads(void);
 
 /* out[i] = quantize(v[i]); v finite, float32 or float64; out of fmt's element type. */
 void im_quantize(const im_isa* isa, const void* v, im_source_kind kind, int64_t n, im_format fmt,
-                 void* out);
+                 im_stream stream, void* out);
 
 /* out[i] = raw[i] * 2**-frac, ties to even where float64 does not hold it. */
 void im_dequantize(const im_isa* isa, const void* raw, im_elem elem, int64_t n, int frac,
@@ -81,7 +97,7 @@ void im_dequantize(const im_isa* isa, const void* raw, im_elem elem, int64_t n, 
 
 /* out[i] = requantize(s[i], frac_in, fmt); frac_in -4096..4096. */
 void im_requantize(const im_isa* isa, const void* s, im_elem elem, int64_t n, int frac_in,
-                   im_format fmt, void* out);
+                   im_format fmt, im_stream stream, void* out);
 
 /* Matrix product --------------------------------------------------------------------------- */
 
@@ -122,7 +138,8 @@ void im_packed_free(im_packed* packed);
  * one. */
 im_status im_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
                     const void* bias, im_elem bias_elem, int bias_shift, im_accumulator accumulator,
-                    int frac_in, im_format fmt, void* out, int kernel, im_scratch* scratch);
+                    int frac_in, im_format fmt, im_stream stream, void* out, int kernel,
+                    im_scratch* scratch);
 
 /* How such a product is served, and the proof that it is exact. */
 typedef struct {
@@ -175,6 +192,7 @@ typedef struct {
   im_accumulator accumulator; /* of all sums of fixed parts */
   int momentum_shift;         /* 1..31, 0 for none */
   int decay_shift;            /* 0..63, -1 for none */
+  im_stream stream;           /* seed and step of a call; training counts its steps from there */
 } im_net;
 
 /* Rows of inputs or targets. */

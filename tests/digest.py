@@ -27,7 +27,7 @@ def integers(state, bits, shape):
 
 def single_calls(state):
     """Yield results of quantize, dequantize, requantize and matmul in every format."""
-    for bits, rounding, overflow in itertools.product(BITS, ROUNDINGS, OVERFLOWS):
+    for bits, rounding, overflow in itertools.product(BITS, ROUNDINGS[:5], OVERFLOWS):
         frac = state.randint(0, 64)
         fmt = QFormat(bits, frac, rounding, overflow)
         s = integers(state, 64, 200)
@@ -84,12 +84,36 @@ def trainings(state):
             yield from net.master_weights if parts[2] == "float" else net.weights
 
 
+def random_calls(state):
+    """Yield results of stochastic rounding: of single calls, and of trainings online and not."""
+    for bits in BITS:
+        fmt = QFormat(bits, state.randint(0, 64), "stochastic", random_bits=state.randint(1, 33))
+        stream = intmlp.Stream(state.randint(0, 2**31), *state.randint(0, 99, 2))
+        reals = np.ldexp(state.standard_cauchy(600), state.randint(-80, 80, 600))
+        yield intmlp.quantize(reals, fmt, stream=stream)
+        s = integers(state, 64, 600)
+        for k in (1, 20, 32, 33, 63, 64, 80):
+            yield intmlp.requantize(s, fmt.frac + k, fmt, stream=stream)
+        a, b = integers(state, bits, (9, 30)), integers(state, state.choice(BITS), (30, 50))
+        yield intmlp.matmul(a, b, fmt.frac + 12, fmt, stream=stream)
+    for parts in itertools.product(("fixed", "float"), repeat=3):
+        fmt = QFormat(24, state.randint(4, 20), "stochastic")
+        net = intmlp.MLP(
+            [12, 7, 5], fmt, activation=intmlp.leaky_relu(2), parts=Parts(*parts), seed=state
+        )
+        x, y = state.uniform(-1, 1, (2, 30, 12))
+        for batch_size in (1, 8):
+            net.train(x, y[:, :5], 3, batch_size=batch_size, seed=state)
+            yield from net.master_weights if parts[2] == "float" else net.weights
+        yield net.forward(x, stream=intmlp.Stream(1))
+
+
 def main(backend):
     """Print the digest of `backend`."""
     _backend.use(backend)
     digest = hashlib.sha256()
     state = np.random.RandomState(2026)
-    for result in itertools.chain(single_calls(state), trainings(state)):
+    for result in itertools.chain(single_calls(state), trainings(state), random_calls(state)):
         if result.dtype.kind == "f":
             result = np.where(np.isnan(result), np.nan, result)  # one NaN, whatever its bits
         digest.update(np.ascontiguousarray(result).astype(result.dtype.newbyteorder("<")).tobytes())

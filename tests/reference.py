@@ -7,6 +7,7 @@ real values. Python's floats are IEEE doubles, and its interpreter never fuses a
 
 import dataclasses
 import functools
+import itertools
 import math
 import operator
 from fractions import Fraction
@@ -57,10 +58,11 @@ class Format(NamedTuple):
     frac: int
     rounding: str = "half_even"
     overflow: str = "saturate"
+    random_bits: int = 32
 
 
-def round_by(rounding, value):
-    """The integer that becomes of an exact value."""
+def round_by(rounding, value, word=0):
+    """The integer that becomes of an exact value, with a random word."""
     match rounding:
         case "floor":
             return math.floor(value)
@@ -73,6 +75,10 @@ def round_by(rounding, value):
             return nearest if value > 0 else -nearest
         case "half_even":
             return round(value)
+        case "stochastic":  # the discarded bits are those of the fraction
+            floor = math.floor(value)
+            highest = math.floor((value - floor) * 2**32)
+            return floor + (highest + word >= 2**32)
 
 
 def enter(integer, fmt):
@@ -83,21 +89,84 @@ def enter(integer, fmt):
     return (integer - low) % 2**fmt.bits + low
 
 
-def R(value, fmt):
+def R(value, fmt, word=0):
     """An exact value rounded to a raw integer, without any overflow handling."""
-    return round_by(fmt.rounding, value * power(fmt.frac))
+    return round_by(fmt.rounding, value * power(fmt.frac), word)
 
 
-def requantize(s, frac_in, fmt):
-    return enter(R(s * power(-frac_in), fmt), fmt)
+def requantize(s, frac_in, fmt, word=0):
+    return enter(R(s * power(-frac_in), fmt, word), fmt)
 
 
-def quantize(v, fmt):
-    return enter(R(Fraction(v), fmt), fmt)
+def quantize(v, fmt, word=0):
+    return enter(R(Fraction(v), fmt, word), fmt)
 
 
 def dequantize(raw, fmt):
     return double(raw * power(-fmt.frac))
+
+
+# --- 6. Stochastic rounding -------------------------------------------------------------------
+
+
+def philox(counter, key):
+    """The four words of a block: ten rounds of Philox4x32, over words of 32 bits."""
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        high_0, low_0 = divmod(0xD2511F53 * c[0], 2**32)
+        high_1, low_1 = divmod(0xCD9E8D57 * c[2], 2**32)
+        c = [high_1 ^ c[1] ^ k[0], low_1, high_0 ^ c[3] ^ k[1], low_0]
+        k = [(k[0] + 0x9E3779B9) % 2**32, (k[1] + 0xBB67AE85) % 2**32]
+    return c
+
+
+class Stream(NamedTuple):
+    seed: int
+    step: int = 0
+    tensor: int = 0
+    first: int = 0  # the number of the first element
+
+    def word(self, element, random_bits):
+        block, place = divmod(self.first + element, 4)
+        counter = (block % 2**32, block // 2**32, self.step, self.tensor)
+        word = philox(counter, (self.seed % 2**32, self.seed // 2**32))[place]
+        return word - word % 2 ** (32 - random_bits)
+
+
+def words(tensor, fmt, stream):
+    """The random word of each element of a tensor, in a tensor like it."""
+    count = itertools.count()
+    if fmt.rounding != "stochastic":
+        return each(lambda _: 0, tensor)
+    return each(lambda _: stream.word(next(count), fmt.random_bits), tensor)
+
+
+def requantized(tensor, frac_in, fmt, stream):
+    """A tensor of exact sums, requantized."""
+    drawn = words(tensor, fmt, stream)
+    return each(lambda s, word: requantize(s, frac_in, fmt, word), tensor, drawn)
+
+
+def quantized(tensor, fmt, stream):
+    """A tensor of floats, quantized."""
+    return each(lambda v, word: quantize(v, fmt, word), tensor, words(tensor, fmt, stream))
+
+
+ROLES = (
+    "Z",
+    "A",
+    "E",
+    "D",
+    "gW",
+    "gb",
+    "step of W",
+    "step of b",
+    "source",
+    "W",
+    "b",
+    "V of W",
+    "V of b",
+)
 
 
 # --- 2. Multiply-accumulate -----------------------------------------------------------------
@@ -131,10 +200,10 @@ def products(a, b, accumulator=None, start=None):
     ]
 
 
-def matmul(a, b, frac_in, fmt, bias=None, bias_frac=None, accumulator=None):
+def matmul(a, b, frac_in, fmt, bias=None, bias_frac=None, accumulator=None, stream=None):
     start = None if bias is None else [c * 2 ** (frac_in - bias_frac) for c in bias]
     sums = products(a, b, accumulator, start)
-    return each(requantize, sums, frac_in=frac_in, fmt=fmt)
+    return requantized(sums, frac_in, fmt, stream)
 
 
 # --- 3. Layers ------------------------------------------------------------------------------
@@ -232,17 +301,17 @@ class Activation(NamedTuple):
     at_zero: Fraction = Fraction(0)  # relu: the derivative at zero
     slope_shift: int = 0  # leaky_relu
 
-    def fixed(self, z, fmt):
+    def fixed(self, z, word, fmt):
         one = 2**fmt.frac
         match self.kind:
             case "relu":
                 return max(z, 0)
             case "leaky_relu" if z < 0:
-                return requantize(z, fmt.frac + self.slope_shift, fmt)
+                return requantize(z, fmt.frac + self.slope_shift, fmt, word)
             case "hard_tanh":
                 return max(-one, min(one, z))
             case "hard_sigmoid":
-                return max(0, min(one, requantize(z + 2 * one, fmt.frac + 2, fmt)))
+                return max(0, min(one, requantize(z + 2 * one, fmt.frac + 2, fmt, word)))
             case "sigmoid" | "tanh":
                 return enter(rounded_function(self.kind, z, fmt.frac, fmt), fmt)
         return z
@@ -354,12 +423,12 @@ class Counts:
             setattr(self, field.name, join(mine, theirs))
 
 
-def entering(tensor, fmt):
+def entering(tensor, fmt, stream):
     """The counts of exact values that enter a format."""
     counts = Counts()
-    for value in elements(tensor):
+    for value, word in zip(elements(tensor), elements(words(tensor, fmt, stream)), strict=True):
         counts.entries += 1
-        counts.enter(R(value, fmt), fmt)
+        counts.enter(R(value, fmt, word), fmt)
     return counts
 
 
@@ -368,12 +437,13 @@ class Network:
 
     They are the float64 master where the update is float, else raw. `m` is the exponent of the
     nominal batch size under `average=True`, else 0. `momentum` and `decay` are the two shifts, and
-    `velocities` has the shape of `tensors`.
+    `velocities` has the shape of `tensors`. `seed` and `step_number` are those of the random words
+    of the next call, `master_of` those with which a master was last quantized.
     """
 
     def __init__(
         self, input_format, layers, tensors, loss, update, parts, accumulator=None, momentum=None,
-        decay=None,
+        decay=None, seed=0, step_number=0,
     ):  # fmt: skip
         self.input, self.layers, self.tensors = input_format, layers, tensors
         self.loss, self.update, self.parts = loss, update, parts
@@ -381,16 +451,27 @@ class Network:
         self.momentum, self.decay = momentum, decay
         zero = 0.0 if parts.update == "float" else 0
         self.velocities = each(lambda _: zero, tensors)
+        self.seed, self.step_number, self.master_of = seed, step_number, (seed, step_number)
         self.formats = [input_format] + [layer.fA for layer in layers]  # of A_0 .. A_L
 
     def fixed(self):
         """Return the raw weights and biases that a fixed part reads."""
         if self.parts.update == "fixed":
             return self.tensors
+        seed, step = self.master_of
         return [
-            each(quantize, tensors, fmt=layer.fW)
-            for layer, tensors in zip(self.layers, self.tensors, strict=True)
+            [
+                quantized(t, layer.fW, Stream(seed, step, 16 * number + role))
+                for role, t in enumerate(tensors, ROLES.index("W"))
+            ]
+            for number, (layer, tensors) in enumerate(
+                zip(self.layers, self.tensors, strict=True), 1
+            )
         ]
+
+    def stream(self, number, role):
+        """Return the random words of a tensor of a layer, 0 for the inputs."""
+        return Stream(self.seed, self.step_number, 16 * number + ROLES.index(role))
 
     def floats(self):
         """Return the weights and biases that a float part reads: those of the forward pass."""
@@ -405,17 +486,19 @@ class Network:
         """Return Z_1 .. Z_L and A_0 .. A_L."""
         if self.parts.forward == "float":
             return self.float_forward(x)
-        return self.fixed_forward(as_raw(x, self.input))
+        return self.fixed_forward(as_raw(x, self.input, self.stream(0, "source")))
 
     def fixed_forward(self, x):
         Z, A = [], [x]
         for layer, below, (W, *b) in zip(self.layers, self.formats, self.fixed(), strict=False):
+            number = len(A)
             bias = (b[0], layer.fW.frac) if b else (None, None)
             frac_in = below.frac + layer.fW.frac
-            Z.append(
-                matmul(A[-1], transpose(W), frac_in, layer.fA, *bias, accumulator=self.accumulator)
-            )
-            A.append(each(layer.activation.fixed, Z[-1], fmt=layer.fA))
+            of_Z, of_A = self.stream(number, "Z"), self.stream(number, "A")
+            W = transpose(W)
+            Z.append(matmul(A[-1], W, frac_in, layer.fA, *bias, self.accumulator, of_Z))
+            drawn = words(Z[-1], layer.fA, of_A)
+            A.append(each(layer.activation.fixed, Z[-1], drawn, fmt=layer.fA))
         return Z, A
 
     def float_forward(self, x):
@@ -440,7 +523,7 @@ class Network:
             errors = flat(each(operator.sub, output, y))
             loss = float_sum(zip(errors, errors, strict=True)) * (0.5 if half else 1.0)
         else:
-            y = as_raw(y, fmt)
+            y = as_raw(y, fmt, self.stream(len(self.layers), "source"))
             errors = flat(each(operator.sub, output, y))
             exact = sum(e**2 for e in errors) * power(-2 * fmt.frac)
             loss = double(exact / 2 if half else exact)
@@ -490,24 +573,41 @@ class Network:
     def backward(self, Z, A, y):
         """Return D_1 .. D_L, and the A_0 .. A_(L-1) that the gradient reads."""
         finite(Z), finite(A)
+        Z, A, y = self.crossed(Z, A, y)
+        run = self.float_backward if self.parts.backward == "float" else self.fixed_backward
+        return run(Z, A, y), A[:-1]
+
+    def crossed(self, Z, A, y):
+        """Return Z, A and the targets as the backward pass reads them."""
         if self.parts.backward == "float":
-            convert, run = as_floats, self.float_backward
-        else:
-            convert, run = as_raw, self.fixed_backward
-        Z = [convert(z, fmt) for z, fmt in zip(Z, self.formats[1:], strict=True)]
-        A = [convert(a, fmt) for a, fmt in zip(A, self.formats, strict=True)]
-        return run(Z, A, convert(y, self.formats[-1])), A[:-1]
+            return (
+                [as_floats(z, fmt) for z, fmt in zip(Z, self.formats[1:], strict=True)],
+                [as_floats(a, fmt) for a, fmt in zip(A, self.formats, strict=True)],
+                as_floats(y, self.formats[-1]),
+            )
+        return (
+            [
+                as_raw(z, self.formats[number], self.stream(number, "Z"))
+                for number, z in enumerate(Z, 1)
+            ],
+            [
+                as_raw(a, self.formats[number], self.stream(number, "A" if number else "source"))
+                for number, a in enumerate(A)
+            ],
+            as_raw(y, self.formats[-1], self.stream(len(self.layers), "source")),
+        )
 
     def fixed_backward(self, Z, A, y):
         D = [None] * len(self.layers)
         E, frac = self.loss_gradient(A[-1], y), 0
         for i, layer in reversed(list(enumerate(self.layers))):
             slopes = self.slopes(i, Z[i], A[i + 1])
-            D[i] = each(requantize, each(operator.mul, slopes, E), frac_in=frac, fmt=layer.fD)
+            exact = each(operator.mul, slopes, E)
+            D[i] = requantized(exact, frac, layer.fD, self.stream(i + 1, "D"))
             if i > 0:
                 frac, fD = layer.fD.frac + layer.fW.frac, self.layers[i - 1].fD
-                W = self.fixed()[i][0]
-                E = matmul(D[i], W, frac, fD, accumulator=self.accumulator)
+                W, of_E = self.fixed()[i][0], self.stream(i, "E")
+                E = matmul(D[i], W, frac, fD, accumulator=self.accumulator, stream=of_E)
                 frac = fD.frac
         return D
 
@@ -545,8 +645,13 @@ class Network:
         if self.parts.backward == "float":
             return each(scaled, sums, exponent=-m)
         return [
-            [each(requantize, s, frac_in=f, fmt=layer.fG) for s, f in zip(*of_layer, strict=False)]
-            for layer, *of_layer in zip(self.layers, sums, widths, strict=True)
+            [
+                requantized(s, f, layer.fG, self.stream(number, role))
+                for role, s, f in zip(("gW", "gb"), *of_layer, strict=False)
+            ]
+            for number, (layer, *of_layer) in enumerate(
+                zip(self.layers, sums, widths, strict=True), 1
+            )
         ]
 
     def gradient(self, x, y, m=0):
@@ -561,23 +666,41 @@ class Network:
         sums, widths = self.sums(*self.backward(Z, A, y), m)
         gradient = self.stored(sums, widths, m)
         tensors, velocities = [], []
-        for layer, *of_layer in zip(
-            self.layers, self.tensors, self.velocities, sums, gradient, widths, strict=True
+        for number, layer, *of_layer in zip(
+            range(1, len(self.layers) + 1),
+            self.layers,
+            self.tensors,
+            self.velocities,
+            sums,
+            gradient,
+            widths,
+            strict=True,
         ):
             tensors.append([])
             velocities.append([])
             for is_bias, (*parts, frac) in enumerate(zip(*of_layer, strict=False)):  # b, if any
                 same = {"layer": layer, "frac": frac, "lr_shift": lr_shift, "is_bias": is_bias}
-                pairs = each(self.updated, *parts, **same)
+                drawn = self.words_of_step(number, is_bias, parts[0])
+                pairs = each(self.updated, *parts, *drawn, **same)
                 tensors[-1].append(each(lambda pair: pair[0], pairs))
                 velocities[-1].append(each(lambda pair: pair[1], pairs))
+        reported = self.report(A[-1], y)
         self.tensors, self.velocities = tensors, velocities
-        return self.report(A[-1], y)
+        self.step_number += 1
+        self.master_of = self.seed, self.step_number
+        return reported
 
-    def exact_step(self, w, v, s, g, layer, frac, lr_shift, is_bias):
+    def words_of_step(self, number, is_bias, w):
+        """Return the words of the velocities and of the steps of w, in tensors like it."""
+        layer = self.layers[number - 1]
+        of_v = self.stream(number, ("V of W", "V of b")[is_bias])
+        of_step = self.stream(number, ("step of W", "step of b")[is_bias])
+        return words(w, layer.fV, of_v), words(w, layer.fW, of_step)
+
+    def exact_step(self, w, v, s, g, word, layer, frac, lr_shift, is_bias):
         """Return the step of w, the velocity that v becomes, and that before it entered its format.
 
-        The gradient is the sum s that is read at frac, or g.
+        The gradient is the sum s that is read at frac, or g; the word is of the velocity.
         """
         decays = self.decay is not None and not is_bias
         if self.parts.backward == "fixed":
@@ -586,7 +709,7 @@ class Network:
         if self.parts.backward == self.parts.update == "fixed":
             if self.momentum is not None:
                 entering = v * power(-layer.fV.frac) * (1 - power(-self.momentum)) + g
-                v = enter(R(entering, layer.fV), layer.fV)
+                v = enter(R(entering, layer.fV, word), layer.fV)
                 g = v * power(-layer.fV.frac)
             if decays:
                 g += w * power(-layer.fW.frac - self.decay)
@@ -598,18 +721,18 @@ class Network:
                 v = dequantize(v, layer.fV)
             v = g = finite(v * (1 - 2.0**-self.momentum) + g)
             if self.parts.update == "fixed":
-                entering, v = Fraction(v), quantize(v, layer.fV)
+                entering, v = Fraction(v), quantize(v, layer.fV, word)
                 g = dequantize(v, layer.fV)
         if decays:
             real = w if self.parts.update == "float" else dequantize(w, layer.fW)
             g = finite(g + real * 2.0**-self.decay)
         return finite(scaled(-g, -lr_shift)), v, entering
 
-    def updated(self, w, v, s, g, layer, **same):
+    def updated(self, w, v, s, g, of_velocity, word, layer, **same):
         """Return what becomes of w and of its velocity v."""
-        step, v, _ = self.exact_step(w, v, s, g, layer, **same)
+        step, v, _ = self.exact_step(w, v, s, g, of_velocity, layer, **same)
         if self.parts.update == "fixed":
-            return enter(w + R(Fraction(step), layer.fW), layer.fW), v
+            return enter(w + R(Fraction(step), layer.fW, word), layer.fW), v
         return finite(w + step), v
 
     # --- 9. What a training may count -------------------------------------------------------
@@ -625,16 +748,18 @@ class Network:
         sums, widths = self.sums(D, inputs, m)
         gradients = self.stored(sums, widths, m)
         backward_float = self.parts.backward == "float"
-        as_read = as_floats if backward_float else as_raw
+        read_Z, read_A, read_y = self.crossed(Z, A, y)
         rows, idle = {}, {}
         for i, layer in enumerate(self.layers):
             number = i + 1
             rows[number, "Z"] = Counts(entries=len(elements(Z[i])))
             if self.parts.forward == "fixed":
-                rows[number, "Z"] = entering(self.exact_pre_activations(i, x, A), layer.fA)
+                exact = self.exact_pre_activations(i, A)
+                rows[number, "Z"] = entering(exact, layer.fA, self.stream(number, "Z"))
             elif not backward_float:
-                rows[number, "Z"] = entering(each(Fraction, Z[i]), layer.fA)
-            slopes = self.slopes(i, as_read(Z[i], layer.fA), as_read(A[i + 1], layer.fA))
+                exact = each(Fraction, Z[i])
+                rows[number, "Z"] = entering(exact, layer.fA, self.stream(number, "Z"))
+            slopes = self.slopes(i, read_Z[i], read_A[i + 1])
             if layer.activation.kind == "relu":
                 rows[number, "Z"].inactive = elements(slopes).count(0)
                 idle[number] = [set(unit) == {0} for unit in transpose(slopes)]
@@ -643,36 +768,42 @@ class Network:
             rows[number, "D"] = Counts()
             if not backward_float:
                 if number < len(self.layers):
-                    exact = self.exact_errors(i, D)
-                    rows[number, "E"] = entering(exact, layer.fD)
+                    exact, of_E = self.exact_errors(i, D), self.stream(number, "E")
+                    rows[number, "E"] = entering(exact, layer.fD, of_E)
                     E = each(
-                        lambda e, fD: enter(R(e, fD), fD) * power(-fD.frac), exact, fD=layer.fD
+                        lambda e, word, fD: enter(R(e, fD, word), fD) * power(-fD.frac),
+                        exact,
+                        words(exact, layer.fD, of_E),
+                        fD=layer.fD,
                     )
                 else:
-                    E = self.loss_gradient(as_raw(A[-1], layer.fA), as_raw(y, layer.fA))
-                rows[number, "D"] = entering(each(operator.mul, slopes, E), layer.fD)
+                    E = self.loss_gradient(read_A[-1], read_y)
+                exact = each(operator.mul, slopes, E)
+                rows[number, "D"] = entering(exact, layer.fD, self.stream(number, "D"))
             for j, w in enumerate(self.tensors[i]):
                 counts, of_velocity = Counts(), Counts()
-                same = w, self.velocities[i][j], sums[i][j], gradients[i][j]
+                of_real = Stream(self.seed, self.step_number + 1, 16 * number + 9 + j)
+                drawn = *self.words_of_step(number, j, w), words(w, layer.fW, of_real)
+                same = w, self.velocities[i][j], sums[i][j], gradients[i][j], *drawn
                 for values in zip(*map(elements, same), strict=True):
                     velocity = self.count_step(
                         counts, *values, layer=layer, frac=widths[i][j], lr_shift=lr_shift,
                         is_bias=j,
                     )  # fmt: skip
                     if velocity is not None:
-                        of_velocity.add(entering([velocity], layer.fV))
+                        of_velocity.entries += 1
+                        of_velocity.enter(R(velocity, layer.fV, values[4]), layer.fV)
                 rows[number, "Wb"[j]] = counts
                 if self.momentum is not None:
                     rows[number, "V" + "Wb"[j]] = of_velocity
         return rows, idle
 
-    def exact_pre_activations(self, i, x, A):
+    def exact_pre_activations(self, i, A):
         """Return the sums of a fixed forward pass, as real numbers."""
         W, *b = self.fixed()[i]
-        a = A[i] if i else as_raw(x, self.input)
         frac = self.formats[i].frac
         start = [c * 2**frac for c in b[0]] if b else None
-        sums = products(a, transpose(W), self.accumulator, start)
+        sums = products(A[i], transpose(W), self.accumulator, start)
         return each(lambda s: s * power(-frac - self.layers[i].fW.frac), sums)
 
     def exact_errors(self, i, D):
@@ -682,10 +813,10 @@ class Network:
         sums = products(D[i + 1], self.fixed()[i + 1][0], self.accumulator)
         return each(lambda s: s * unit, sums)
 
-    def count_step(self, counts, w, v, s, g, layer, lr_shift, **same):
+    def count_step(self, counts, w, v, s, g, of_v, word, of_real, layer, lr_shift, **same):
         """Count the step of the weight w; return the velocity that enters its format."""
         counts.entries += 1
-        step, _, velocity = self.exact_step(w, v, s, g, layer, lr_shift=lr_shift, **same)
+        step, _, velocity = self.exact_step(w, v, s, g, of_v, layer, lr_shift=lr_shift, **same)
         fixed = self.parts.backward == self.parts.update == "fixed"
         if fixed and self.momentum is None and self.decay is None:
             counts.step_sum += abs(s if self.update == "fused" else g)
@@ -695,13 +826,13 @@ class Network:
         counts.exact_zeros += step == 0
         if self.parts.update == "fixed":
             exact = Fraction(step) * power(layer.fW.frac)  # in units of the last place
-            rounded = R(Fraction(step), layer.fW)
+            rounded = R(Fraction(step), layer.fW, word)
             counts.lost_steps += exact != 0 and rounded == 0
             counts.artefact_steps += abs(exact) < Fraction(1, 2) and abs(rounded) == 1
             counts.error_sum += math.floor(abs(rounded - exact) * power(62))
             counts.enter(w + rounded, layer.fW)
         elif "fixed" in self.parts:
-            counts.enter(R(Fraction(finite(w + step)), layer.fW), layer.fW)
+            counts.enter(R(Fraction(finite(w + step)), layer.fW, of_real), layer.fW)
         return velocity
 
 
@@ -710,9 +841,10 @@ def scaled(value, exponent):
     return double(Fraction(value) * power(exponent)) if value else value
 
 
-def as_raw(tensor, fmt):
+def as_raw(tensor, fmt, stream=None):
     """Ints are raw; floats are quantized."""
-    return each(lambda v: v if isinstance(v, int) else quantize(v, fmt), tensor)
+    is_raw = all(isinstance(v, int) for v in elements(tensor))
+    return tensor if is_raw else quantized(tensor, fmt, stream)
 
 
 def as_floats(tensor, fmt):

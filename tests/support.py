@@ -26,7 +26,8 @@ def each_backend(names=BACKENDS):
         yield name
 
 
-ROUNDINGS = ("floor", "toward_zero", "half_up", "half_away", "half_even")
+ROUNDINGS = ("floor", "toward_zero", "half_up", "half_away", "half_even")  # without a stream
+EVERY_ROUNDING = (*ROUNDINGS, "stochastic")
 OVERFLOWS = ("saturate", "wrap")
 INT64 = QFormat(64, 0)
 
@@ -74,7 +75,7 @@ def raw_array(state, fmt, shape, flavour):
 
 def twin(fmt):
     """Return the oracle's format."""
-    return reference.Format(fmt.bits, fmt.frac, fmt.rounding, fmt.overflow)
+    return reference.Format(fmt.bits, fmt.frac, fmt.rounding, fmt.overflow, fmt.random_bits)
 
 
 def twin_accumulator(accumulator):
@@ -92,13 +93,13 @@ def assert_same(got, want, dtype):
 
 @functools.lru_cache(maxsize=10_000)
 def oracle_answer(question):
-    """Return the pickled answer of a network to a pickled question, and its tensors afterwards."""
+    """Return the pickled answer of a network to a pickled question, and what it is afterwards."""
     name, network, arguments = pickle.loads(question)
     try:
         result = getattr(reference.Network, name)(network, *arguments)
     except reference.Diverged as error:
         result = error
-    return pickle.dumps((result, network.tensors, network.velocities))
+    return pickle.dumps((result, network.__dict__))
 
 
 class Twin(reference.Network):
@@ -106,7 +107,8 @@ class Twin(reference.Network):
 
     def _ask(self, name, *arguments):
         question = pickle.dumps((name, self, arguments))
-        result, self.tensors, self.velocities = pickle.loads(oracle_answer(question))
+        result, after = pickle.loads(oracle_answer(question))
+        self.__dict__.update(after)
         if isinstance(result, reference.Diverged):
             raise result
         return result
@@ -153,6 +155,8 @@ def twin_network(net):
         twin_accumulator(described.accumulator),
         described.momentum_shift,
         described.decay_shift,
+        described.rounding_seed,
+        net.steps,
     )
     if described.momentum_shift is not None:
         model.velocities = in_layers(net, net.velocities, net.bias_velocities)

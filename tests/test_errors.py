@@ -96,14 +96,36 @@ def test_frac_in_is_an_integer(bad):
         intmlp.matmul(INTS, INTS, bad, FMT)
 
 
-def test_streams_are_for_later():
+def test_streams():
+    at_random = QFormat(8, 4, "stochastic")
     for call in (
-        lambda: intmlp.quantize([1.0], FMT, stream=1),
-        lambda: intmlp.requantize([1], 4, FMT, stream=1),
-        lambda: intmlp.matmul(INTS, INTS, 4, FMT, stream=1),
+        lambda fmt, stream: intmlp.quantize([1.0], fmt, stream=stream),
+        lambda fmt, stream: intmlp.quantize(np.ones(3), fmt, stream=stream),
+        lambda fmt, stream: intmlp.requantize([1], 4, fmt, stream=stream),
+        lambda fmt, stream: intmlp.requantize(np.arange(3), 4, fmt, stream=stream),
+        lambda fmt, stream: intmlp.matmul(INTS, INTS, 4, fmt, stream=stream),
+        lambda fmt, stream: intmlp.matmul(np.eye(2, dtype=int), INTS, 4, fmt, stream=stream),
     ):
-        with pytest.raises(ValueError, match="stream must be None"):
-            call()
+        for fmt in (FMT, at_random):
+            with pytest.raises(TypeError, match="stream must be a Stream, got int 1"):
+                call(fmt, 1)
+            call(fmt, intmlp.Stream(0))
+        call(FMT, None)
+        with pytest.raises(ValueError, match=r"stream=intmlp\.Stream\(seed\): .* rounded into QF"):
+            call(at_random, None)
+
+
+@pytest.mark.parametrize(("field", "bits"), [("seed", 64), ("step", 32), ("tensor", 32)])
+def test_fields_of_a_stream(field, bits):
+    fields = {"seed": 1, field: np.uint64(2**bits - 1)}
+    assert type(getattr(intmlp.Stream(**fields), field)) is int
+    for wrong in (-1, 2**bits):
+        with pytest.raises(
+            ValueError, match=rf"{field} must be in 0\.\.{2**bits - 1}, got {wrong}"
+        ):
+            intmlp.Stream(**{"seed": 1, field: wrong})
+    with pytest.raises(TypeError, match=f"{field} must be an integer"):
+        intmlp.Stream(**{"seed": 1, field: 1.0})
 
 
 # matmul

@@ -21,6 +21,7 @@ import intmlp
 import reference
 from intmlp import MLP, LayerFormats, Parts, QFormat
 from support import (
+    EVERY_ROUNDING,
     FLAVOURS,
     OVERFLOWS,
     ROUNDINGS,
@@ -79,9 +80,14 @@ def check_weights(net, model):
                 assert_same(net.biases[i], raw[1], layer.formats.weight.dtype)
 
 
+def stream_of(net):
+    """Return the random numbers of the next step."""
+    return intmlp.Stream(net.network.rounding_seed, net.steps)
+
+
 def check_forward(net, model, x):
     fixed = net.network.parts.forward == "fixed"
-    got = net.forward(x)
+    got = net.forward(x, stream=stream_of(net))
     assert got.dtype == (net.network.layers[-1].formats.activation.dtype if fixed else np.float64)
     _, A = model.forward(x.tolist())
     assert bits(got.tolist()) == bits(A[-1])
@@ -92,9 +98,9 @@ def check_gradient(net, model, x, y):
         want = model.gradient(x.tolist(), y.tolist(), exponent(net, len(x)))
     except reference.Diverged:
         with pytest.raises(FloatingPointError):
-            net.gradient(x, y)
+            net.gradient(x, y, stream=stream_of(net))
         return
-    got = net.gradient(x, y)
+    got = net.gradient(x, y, stream=stream_of(net))
     fixed = net.network.parts.backward == "fixed"
     assert len(got.weights) == len(want) and len(got.biases) == len(want) * net.network.bias
     for i, layer in enumerate(net.network.layers):
@@ -151,7 +157,9 @@ def plain_formats(draw):
     """Draw a format in which values around one are neither all zero nor all saturated."""
     bits = draw(st.sampled_from([8, 12, 16, 24, 32, 33, 48, 64]))
     frac = draw(st.integers(2, min(bits - 3, 30)))
-    return QFormat(bits, frac, draw(st.sampled_from(ROUNDINGS)), draw(st.sampled_from(OVERFLOWS)))
+    rounding, overflow = draw(st.sampled_from(EVERY_ROUNDING)), draw(st.sampled_from(OVERFLOWS))
+    random_bits = draw(st.integers(1, 32)) if rounding == "stochastic" else 32
+    return QFormat(bits, frac, rounding, overflow, random_bits)
 
 
 activations = st.one_of(
@@ -196,6 +204,7 @@ def networks(draw, parts=None, any_formats=None, optimiser=False):
         parts=draw(st.sampled_from(ALL_PARTS)) if parts is None else parts,
         init=intmlp.uniform(-scale, scale),
         seed=draw(st.integers(0, 2**32 - 1)),
+        rounding_seed=draw(st.integers(0, 2**64 - 1)),
     )
 
 

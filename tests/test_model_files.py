@@ -38,7 +38,7 @@ FIXED = Parts()
 
 def example(parts=FIXED, **more):
     """Return a trained network in which hardly a field has its default."""
-    narrow, wide = QFormat(12, 7, "half_up"), QFormat(40, 20, "floor", "wrap")
+    narrow, wide = QFormat(12, 7, "half_up"), QFormat(40, 20, "stochastic", "wrap", 7)
     net = MLP(
         [3, 4, 2],
         [
@@ -56,6 +56,7 @@ def example(parts=FIXED, **more):
             "accumulator": Accumulator(40, "saturate"),
             "parts": parts,
             "seed": 1,
+            "rounding_seed": 2**63 + 1,
             **more,
         },
     )
@@ -212,6 +213,7 @@ def change(plain, place):
         "half_even": "floor",
         "half_up": "floor",
         "half_away": "floor",
+        "stochastic": "floor",
         "floor": "half_up",
         "saturate": "wrap",
         "wrap": "saturate",
@@ -548,6 +550,7 @@ DESCRIPTIONS = [
     (put(*LAYER, "activation", "kind", "linear"), "activation: half_at_zero is for relu alone"),
     (put(*NETWORK, "layers", 1, "activation", "slope_shift", 64), "must be in 1..63, got 64"),
     (put("state", "average", "yes"), "state.average must be of type bool, got 'yes'"),
+    (put("state", "steps", 2**32), "state: steps must be in 0..4294967295, got 4294967296"),
 ]
 
 

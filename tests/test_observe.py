@@ -26,7 +26,16 @@ from test_online import narrow_networks, real_samples, samples, set_raw
 import intmlp
 import reference
 from intmlp import MLP, LayerFormats, Parts, QFormat, _backend, _counts
-from support import FLAVOURS, OVERFLOWS, ROUNDINGS, assert_same, raw_array, seeds, twin_network
+from support import (
+    EVERY_ROUNDING,
+    FLAVOURS,
+    OVERFLOWS,
+    ROUNDINGS,
+    assert_same,
+    raw_array,
+    seeds,
+    twin_network,
+)
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -311,7 +320,7 @@ def test_online_sizes_of_values(backend, parts):
             check_online(net, x * 2.0**power, y, lr_shift, backend)
 
 
-@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("rounding", EVERY_ROUNDING)
 def test_shift_of_an_online_step(backend, rounding):
     """The first and the last shift that the path serves, with the largest products."""
     fmt = QFormat(32, 30, rounding)

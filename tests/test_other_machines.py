@@ -5,6 +5,7 @@ those of each kernel of each instruction set that it was built with. It is built
 as a control, and for aarch64.
 """
 
+import dataclasses
 import itertools
 import math
 import shutil
@@ -20,6 +21,7 @@ from intmlp import LayerFormats, Parts, QFormat, _backend
 from support import (
     BACKENDS,
     EDGE_SIZES,
+    EVERY_ROUNDING,
     FLAVOURS,
     OVERFLOWS,
     PURE,
@@ -52,6 +54,8 @@ ACTIVATION_KINDS = (
 LOSSES = ("sse", "half_sse", "cross_entropy")
 
 
+STREAM = reference.Stream(0x123456789ABCDEF, 7, 9)  # that of vectors.c
+
 # The calls, as text
 
 
@@ -60,8 +64,8 @@ def text(*values):
     words = []
     for value in values:
         if isinstance(value, QFormat):
-            rules = ROUNDINGS.index(value.rounding), OVERFLOWS.index(value.overflow)
-            words += [value.bits, value.frac, *rules]
+            rules = EVERY_ROUNDING.index(value.rounding), OVERFLOWS.index(value.overflow)
+            words += [value.bits, value.frac, *rules, value.random_bits]
         elif isinstance(value, int | np.integer):
             words.append(int(value))
         else:
@@ -73,35 +77,34 @@ def text(*values):
 def any_format(state, bits=BITS):
     bits = int(state.choice(bits))
     frac = int(state.randint(0, min(bits, 40)))
-    return QFormat(bits, frac, ROUNDINGS[state.randint(5)], OVERFLOWS[state.randint(2)])
-
-
-def by_oracle(function, values, dtype, **arguments):
-    return np.array([function(v, **arguments) for v in values.tolist()], dtype)
+    rounding, overflow = EVERY_ROUNDING[state.randint(6)], OVERFLOWS[state.randint(2)]
+    random_bits = state.randint(1, 33) if rounding == "stochastic" else 32
+    return QFormat(bits, frac, rounding, overflow, random_bits)
 
 
 def single_calls(state):
     """Yield quantize, dequantize and requantize by every rule."""
-    for bits, rounding, overflow in itertools.product(BITS, ROUNDINGS, OVERFLOWS):
+    for bits, rounding, overflow in itertools.product(BITS, EVERY_ROUNDING, OVERFLOWS):
         fmt = QFormat(bits, int(state.randint(0, 64)), rounding, overflow)
         v = np.ldexp(state.standard_cauchy(20), state.randint(-20, 20, 20) - fmt.frac // 2)
         v[:3] = 0.0, math.ldexp(1.5, -fmt.frac), math.ldexp(-2.5, -fmt.frac)
-        raw = by_oracle(reference.quantize, v, fmt.dtype, fmt=twin(fmt))
+        raw = np.array(reference.quantized(v.tolist(), twin(fmt), STREAM), fmt.dtype)
         yield "quantize", text(fmt, len(v), v, raw)
         raw = raw_array(state, fmt, (20,), "extremes")
-        want = by_oracle(reference.dequantize, raw, np.float64, fmt=twin(fmt))
+        want = np.array([reference.dequantize(r, twin(fmt)) for r in raw.tolist()])
         yield "dequantize", text(fmt, len(raw), raw, want)
         for source, step in itertools.product((32, 64), (-3, 0, 1, 30, 63, 70)):
             s = raw_array(state, QFormat(source, 0), (20,), FLAVOURS[step % 2])
             frac_in = fmt.frac + step
-            want = by_oracle(reference.requantize, s, fmt.dtype, frac_in=frac_in, fmt=twin(fmt))
+            want = reference.requantized(s.tolist(), frac_in, twin(fmt), STREAM)
+            want = np.array(want, fmt.dtype)
             yield "requantize", text(fmt, frac_in, source == 64, len(s), s, want)
 
 
 def product(a, b, frac_in, fmt, bias=None, bias_shift=0):
     (m, k), n = a.shape, b.shape[1]
     given = [] if bias is None else [bias.tolist(), frac_in - bias_shift]
-    want = reference.matmul(a.tolist(), b.tolist(), frac_in, twin(fmt), *given)
+    want = reference.matmul(a.tolist(), b.tolist(), frac_in, twin(fmt), *given, stream=STREAM)
     wide = [x.dtype == np.int64 for x in (a, b)]
     return "product", text(
         *(m, k, n, *wide, bias is not None, bias_shift, frac_in, fmt, a, b),
@@ -226,7 +229,7 @@ def trainings(state):
         formats = [
             LayerFormats(
                 *(
-                    QFormat(fmt.bits, min(fmt.frac + 2, fmt.bits - 3), fmt.rounding, fmt.overflow)
+                    dataclasses.replace(fmt, frac=min(fmt.frac + 2, fmt.bits - 3))
                     for fmt in (any_format(state, widths) for _ in range(4))
                 )
             )
@@ -241,7 +244,9 @@ def trainings(state):
             update=update,
             parts=Parts(*parts),
             seed=state,
+            rounding_seed=STREAM.seed,
         )
+        net._steps[0] = STREAM.step
         yield training(state, net, 6, batch_size, average_shift=batch_size // 2)
     for parts, loss in itertools.product(itertools.product(kinds, kinds), LOSSES[1:]):
         fmt, other = (
@@ -263,8 +268,10 @@ def trainings(state):
             seed=state,
         )
         yield training(state, net, 8, 4)
-    for bits in (8, 16, 24, 32):
-        net = intmlp.MLP([33, 18, 10], QFormat(bits, bits - 4), seed=state)
+    for bits, rounding in itertools.product((8, 16, 24, 32), ("half_even", "stochastic")):
+        fmt = QFormat(bits, bits - 4, rounding)
+        net = intmlp.MLP([33, 18, 10], fmt, seed=state, rounding_seed=STREAM.seed)
+        net._steps[0] = STREAM.step
         yield training(state, net, 20, 17)
 
 

@@ -76,9 +76,19 @@ def test_unknown_rule(name):
         QFormat(8, 4, overflow=name)
 
 
-def test_stochastic_is_refused_by_name():
-    with pytest.raises(ValueError, match="stochastic"):
-        QFormat(8, 4, "stochastic")
+def test_random_bits():
+    assert QFormat(8, 4, "stochastic").random_bits == 32
+    fmt = QFormat(8, 4, "stochastic", random_bits=np.int64(5))
+    assert fmt.is_stochastic and type(fmt.random_bits) is int
+    assert eval(repr(fmt)) == fmt and repr(fmt).endswith("overflow='saturate', random_bits=5)")
+    assert eval(repr(QFormat(8, 4))) == QFormat(8, 4) and "random" not in repr(QFormat(8, 4))
+    for wrong in (0, 33):
+        with pytest.raises(ValueError, match=rf"random_bits must be in 1\.\.32, got {wrong}"):
+            QFormat(8, 4, "stochastic", random_bits=wrong)
+    with pytest.raises(TypeError, match="random_bits must be an integer"):
+        QFormat(8, 4, "stochastic", random_bits=8.0)
+    with pytest.raises(ValueError, match="random_bits must be 32 where rounding is not 'stoch"):
+        QFormat(8, 4, "floor", random_bits=8)
 
 
 @given(formats())

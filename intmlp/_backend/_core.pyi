@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..nn.network import Network
 from ..qformat import Accumulator, QFormat
+from ..stream import Stream
 
 Raw = NDArray[np.int32] | NDArray[np.int64]
 Source = Raw | NDArray[np.float32] | NDArray[np.float64]
@@ -36,13 +37,17 @@ def limit_threads(n: int) -> None:
 def threads() -> int:
     """Return how many threads a call from the calling thread may use."""
 
-def quantize(v: NDArray[np.float32] | NDArray[np.float64], fmt: QFormat) -> Raw:
+# Random words come from `stream`: None where no format is stochastic.
+
+def quantize(
+    v: NDArray[np.float32] | NDArray[np.float64], fmt: QFormat, stream: Stream | None = None
+) -> Raw:
     """Quantize finite float32 or float64 values; `v` is C-contiguous, of any shape."""
 
 def dequantize(raw: Raw, fmt: QFormat) -> NDArray[np.float64]:
     """Dequantize; `raw` is C-contiguous, of any shape."""
 
-def requantize(s: Raw, frac_in: int, fmt: QFormat) -> Raw:
+def requantize(s: Raw, frac_in: int, fmt: QFormat, stream: Stream | None = None) -> Raw:
     """Requantize; `s` is C-contiguous, of any shape, `frac_in` in -4096..4096."""
 
 def matmul(
@@ -54,6 +59,7 @@ def matmul(
     fmt: QFormat,
     kernel: str | None = None,
     accumulator: Accumulator | None = None,
+    stream: Stream | None = None,
 ) -> Raw:
     """Multiply `a` (m, k) and `b` (k, n), of any strides; `bias` (n,) is contiguous.
 
@@ -72,13 +78,13 @@ def explain_matmul(
 # None where an argument is not plain, and nothing is computed; the checked way says why, and
 # the fallback leaves everything to it.
 
-def plain_quantize(v: object, fmt: object) -> Raw | None:
+def plain_quantize(v: object, fmt: object, stream: object) -> Raw | None:
     """Quantize, or return None."""
 
 def plain_dequantize(raw: object, fmt: object) -> NDArray[np.float64] | None:
     """Dequantize, or return None."""
 
-def plain_requantize(s: object, frac_in: object, fmt: object) -> Raw | None:
+def plain_requantize(s: object, frac_in: object, fmt: object, stream: object) -> Raw | None:
     """Requantize, or return None."""
 
 def plain_matmul(
@@ -89,6 +95,7 @@ def plain_matmul(
     bias: object,
     bias_frac: object,
     accumulator: object,
+    stream: object,
 ) -> Raw | None:
     """Multiply, or return None."""
 
@@ -99,7 +106,8 @@ class Net:
     `master_biases` are float64 (None where the update is fixed); each is a list with one
     C-contiguous array a layer. The biases are None where the network has none. `velocities` and
     `bias_velocities`, of the shapes of weights and biases, are raw in the velocity format where the
-    update is fixed, else float64; None without momentum. Calls of `forward`, `gradient` and
+    update is fixed, else float64; None without momentum. `steps` (1,) is how many
+    updates are done: `train` reads and counts it. Calls of `forward`, `gradient` and
     `train` take turns.
     """
 
@@ -112,6 +120,7 @@ class Net:
         master_biases: list[Any] | None,
         velocities: list[Any] | None,
         bias_velocities: list[Any] | None,
+        steps: NDArray[np.uint64],
     ) -> None: ...
     def weights_changed(self) -> None:
         """Forget what is kept of the weights; whoever writes into them calls this."""
@@ -120,14 +129,14 @@ class Net:
         """Return whether `x` is plain: an (n, n_in) array that needs no check; see above."""
     def takes_targets(self, y: object) -> bool:
         """Return whether `y` is plain: an (n, n_out) array that needs no check; see above."""
-    def forward(self, x: Source) -> NDArray[Any]:
+    def forward(self, x: Source, stream: Stream | None = None) -> NDArray[Any]:
         """Return the output of the last layer, shape (n, n_out).
 
         It is raw where the forward pass is fixed, else float64; values that are not
         finite stay in it. `x` is of any strides.
         """
     def gradient(
-        self, x: Source, y: Source, average_shift: int
+        self, x: Source, y: Source, average_shift: int, stream: Stream | None = None
     ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]:
         """Return (gW, gb) a layer: raw where the backward pass is fixed, else float64.
 

@@ -8,16 +8,17 @@ cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int16_t, int32_t, int64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint32_t, uint64_t
 
 from ..qformat import OVERFLOWS, ROUNDINGS, Accumulator, QFormat
+from ..stream import Stream
 
 cnp.import_array()
 
 
 cdef extern from "intmlp.h" nogil:
     ctypedef enum im_rounding:
-        pass
+        IM_STOCHASTIC
     ctypedef enum im_overflow:
         pass
     ctypedef struct im_format:
@@ -25,9 +26,15 @@ cdef extern from "intmlp.h" nogil:
         int frac
         im_rounding rounding
         im_overflow overflow
+        int random_bits
     ctypedef struct im_accumulator:
         int bits
         im_overflow overflow
+    ctypedef struct im_stream:
+        uint64_t seed
+        uint32_t step
+        uint32_t tensor
+        int64_t first
     ctypedef enum im_elem:
         IM_I32
         IM_I64
@@ -93,6 +100,7 @@ cdef extern from "intmlp.h" nogil:
         im_accumulator accumulator
         int momentum_shift
         int decay_shift
+        im_stream stream
     ctypedef enum im_source_kind:
         IM_SOURCE_F32
         IM_SOURCE_F64
@@ -105,16 +113,16 @@ cdef extern from "intmlp.h" nogil:
         im_source_kind kind
 
     void im_quantize(const im_isa *isa, const void *v, im_source_kind kind, int64_t n,
-                     im_format fmt, void *out)
+                     im_format fmt, im_stream stream, void *out)
     void im_dequantize(const im_isa *isa, const void *raw, im_elem elem, int64_t n, int frac,
                        double *out)
     void im_requantize(const im_isa *isa, const void *s, im_elem elem, int64_t n, int frac_in,
-                       im_format fmt, void *out)
+                       im_format fmt, im_stream stream, void *out)
     void im_scratch_free(im_scratch *scratch)
     im_status im_matmul(const im_isa *isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
                         int64_t k, const void *bias, im_elem bias_elem, int bias_shift,
-                        im_accumulator accumulator, int frac_in, im_format fmt, void *out,
-                        int kernel, im_scratch *scratch)
+                        im_accumulator accumulator, int frac_in, im_format fmt, im_stream stream,
+                        void *out, int kernel, im_scratch *scratch)
     ctypedef struct im_packed:
         bint valid
     void im_packed_free(im_packed *packed)
@@ -233,6 +241,17 @@ cdef im_format as_format(fmt) except *:
     c.frac = fmt.frac
     c.rounding = <im_rounding><int>ROUNDING_CODES[fmt.rounding]
     c.overflow = <im_overflow><int>OVERFLOW_CODES[fmt.overflow]
+    c.random_bits = fmt.random_bits
+    return c
+
+
+cdef im_stream as_stream(stream) except *:
+    """Return the words of a Stream; of None any, as none are read."""
+    cdef im_stream c
+    c.first = 0
+    c.seed, c.step, c.tensor = 0, 0, 0
+    if stream is not None:
+        c.seed, c.step, c.tensor = stream.seed, stream.step, stream.tensor
     return c
 
 
@@ -256,8 +275,9 @@ cdef inline cnp.ndarray new_like(cnp.ndarray array, im_format fmt):
                              dtype_of(fmt), 0)
 
 
-cpdef quantize(cnp.ndarray v, fmt):
+cpdef quantize(cnp.ndarray v, fmt, stream=None):
     cdef im_format c = as_format(fmt)
+    cdef im_stream words = as_stream(stream)
     cdef cnp.ndarray out = new_like(v, c)
     cdef im_source_kind kind = kind_of(v)
     cdef const void *data = cnp.PyArray_DATA(v)
@@ -265,7 +285,7 @@ cpdef quantize(cnp.ndarray v, fmt):
     cdef int64_t n = cnp.PyArray_SIZE(v)
     cdef const im_isa *use = isa
     with nogil:
-        im_quantize(use, data, kind, n, c, to)
+        im_quantize(use, data, kind, n, c, words, to)
     return out
 
 
@@ -283,8 +303,9 @@ cpdef dequantize(cnp.ndarray raw, fmt):
     return out
 
 
-cpdef requantize(cnp.ndarray s, int frac_in, fmt):
+cpdef requantize(cnp.ndarray s, int frac_in, fmt, stream=None):
     cdef im_format c = as_format(fmt)
+    cdef im_stream words = as_stream(stream)
     cdef cnp.ndarray out = new_like(s, c)
     cdef const void *data = cnp.PyArray_DATA(s)
     cdef void *to = cnp.PyArray_DATA(out)
@@ -292,7 +313,7 @@ cpdef requantize(cnp.ndarray s, int frac_in, fmt):
     cdef int64_t n = cnp.PyArray_SIZE(s)
     cdef const im_isa *use = isa
     with nogil:
-        im_requantize(use, data, elem, n, frac_in, c, to)
+        im_requantize(use, data, elem, n, frac_in, c, words, to)
     return out
 
 
@@ -338,9 +359,10 @@ cdef void give_back(im_scratch scratch):
 
 
 cpdef matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fmt, kernel=None,
-             accumulator=None):
+             accumulator=None, stream=None):
     cdef im_format c = as_format(fmt)
     cdef im_accumulator register = as_accumulator(accumulator)
+    cdef im_stream words = as_stream(stream)
     cdef im_matrix left = as_matrix(a), right = as_matrix(b)
     cdef int64_t m = cnp.PyArray_DIM(a, 0), n = cnp.PyArray_DIM(b, 1), k = cnp.PyArray_DIM(a, 1)
     cdef cnp.npy_intp[2] shape
@@ -358,7 +380,7 @@ cpdef matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fm
     cdef im_status status
     with nogil:
         status = im_matmul(use, left, right, m, n, k, addend, addend_elem, bias_shift, register,
-                           frac_in, c, to, index, &scratch)
+                           frac_in, c, words, to, index, &scratch)
     give_back(scratch)
     if status == IM_NOT_EXACT:
         raise ValueError(f"kernel must be one that is exact for these operands, got {kernel!r}")
@@ -395,11 +417,20 @@ cdef int check(im_status status) except -1:
 
 
 # Plain arguments: arrays of the core's own dtypes, aligned and in native byte order, and numbers
-# of Python within their limits. With them nothing can be wrong, and nothing is to convert. All
-# others take the checked way of the callers, where each rule and its error stands.
+# of Python within their limits; a format that reads no random words, or a stream of them. With them
+# nothing can be wrong, and nothing is to convert. All others take the checked way of the callers, where each rule and its error stands.
 
 cdef inline bint is_plain(array):
     return type(array) is cnp.ndarray and cnp.PyArray_ISBEHAVED_RO(array)
+
+
+cdef inline bint is_plain_rule(fmt, stream):
+    """Whether `fmt` is a format, and `stream` what it needs."""
+    if type(fmt) is not QFormat:
+        return False
+    if stream is None:
+        return ROUNDING_CODES[fmt.rounding] != IM_STOCHASTIC
+    return type(stream) is Stream
 
 
 cdef inline bint is_plain_raw(array, int ndim):
@@ -434,12 +465,12 @@ cdef bint holds_valid(cnp.ndarray array, im_format fmt):
     return valid
 
 
-def plain_quantize(v, fmt):
-    if type(fmt) is not QFormat or not is_plain(v) or not cnp.PyArray_IS_C_CONTIGUOUS(v):
+def plain_quantize(v, fmt, stream):
+    if not is_plain_rule(fmt, stream) or not is_plain(v) or not cnp.PyArray_IS_C_CONTIGUOUS(v):
         return None
     if cnp.PyArray_TYPE(v) != cnp.NPY_FLOAT32 and cnp.PyArray_TYPE(v) != cnp.NPY_FLOAT64:
         return None
-    return quantize(v, fmt) if holds_valid(v, as_format(fmt)) else None
+    return quantize(v, fmt, stream) if holds_valid(v, as_format(fmt)) else None
 
 
 def plain_dequantize(raw, fmt):
@@ -450,20 +481,20 @@ def plain_dequantize(raw, fmt):
     return dequantize(raw, fmt) if holds_valid(raw, as_format(fmt)) else None
 
 
-def plain_requantize(s, frac_in, fmt):
+def plain_requantize(s, frac_in, fmt, stream):
     cdef int frac = 0
-    if type(fmt) is not QFormat or not is_plain(s) or not cnp.PyArray_IS_C_CONTIGUOUS(s):
+    if not is_plain_rule(fmt, stream) or not is_plain(s) or not cnp.PyArray_IS_C_CONTIGUOUS(s):
         return None
     if not is_plain_raw(s, cnp.PyArray_NDIM(s)) or not is_plain_frac(frac_in, &frac):
         return None
-    return requantize(s, frac, fmt)
+    return requantize(s, frac, fmt, stream)
 
 
-def plain_matmul(a, b, frac_in, fmt, bias, bias_frac, accumulator):
+def plain_matmul(a, b, frac_in, fmt, bias, bias_frac, accumulator, stream):
     cdef int frac = 0, frac_of_bias = 0, shift = 0
     if accumulator is not None and type(accumulator) is not Accumulator:
         return None
-    if type(fmt) is not QFormat or not is_plain_frac(frac_in, &frac):
+    if not is_plain_rule(fmt, stream) or not is_plain_frac(frac_in, &frac):
         return None
     if not is_plain_raw(a, 2) or not is_plain_raw(b, 2):
         return None
@@ -481,7 +512,7 @@ def plain_matmul(a, b, frac_in, fmt, bias, bias_frac, accumulator):
             return None
     elif bias_frac is not None:
         return None
-    return matmul(a, b, bias, shift, frac, fmt, None, accumulator)
+    return matmul(a, b, bias, shift, frac, fmt, None, accumulator, stream)
 
 
 cdef im_source as_source(cnp.ndarray array):
@@ -535,14 +566,18 @@ cdef inline cnp.ndarray new_array(int ndim, int64_t rows, int64_t columns, int d
 cdef class Net:
     cdef im_net net
     cdef bint bias
+    cdef uint64_t rounding_seed
     cdef object arrays
     cdef list tables  # of functions and of the loss
     cdef im_packed *packed  # weights of each layer
+    cdef cnp.ndarray steps  # how many updates are done
     cdef void **gradients  # where a call of `gradient` writes: gW of each layer, then gb
 
     def __cinit__(self, network, weights, biases, master_weights, master_biases, velocities,
-                  bias_velocities):
+                  bias_velocities, steps):
         self.bias = network.bias
+        self.rounding_seed = network.rounding_seed
+        self.steps = steps
         self.arrays = (weights, biases, master_weights, master_biases, velocities,
                        bias_velocities)  # kept alive
         self.tables = []  # too
@@ -559,6 +594,7 @@ cdef class Net:
         self.net.forward_float = network.parts.forward == "float"
         self.net.backward_float = network.parts.backward == "float"
         self.net.update_float = network.parts.update == "float"
+        self.net.stream = as_stream(None)
         self.net.accumulator = as_accumulator(network.accumulator)
         cdef cnp.ndarray table
         if network.exps is not None:
@@ -614,7 +650,8 @@ cdef class Net:
         cdef im_layer *last = &self.net.layers[self.net.depth - 1]
         return is_plain_source(y, last.n_out, last.activation)
 
-    def forward(self, cnp.ndarray x):
+    def forward(self, cnp.ndarray x, stream=None):
+        self.net.stream = as_stream(stream)
         cdef im_layer *last = &self.net.layers[self.net.depth - 1]
         cdef int64_t n = cnp.PyArray_DIM(x, 0)
         cdef cnp.ndarray out = new_array(
@@ -629,7 +666,8 @@ cdef class Net:
         check(status)
         return out
 
-    def gradient(self, cnp.ndarray x, cnp.ndarray y, int average_shift):
+    def gradient(self, cnp.ndarray x, cnp.ndarray y, int average_shift, stream=None):
+        self.net.stream = as_stream(stream)
         cdef int depth = self.net.depth, dtype, i
         cdef list gw = [], gb = []
         cdef cnp.ndarray array
@@ -683,9 +721,13 @@ cdef class Net:
             observed = &seen
         cdef const im_isa *use = isa
         cdef int64_t done
+        cdef uint64_t *steps = <uint64_t *>cnp.PyArray_DATA(self.steps)
+        self.net.stream.seed = self.rounding_seed
+        self.net.stream.step = <uint32_t>steps[0]
         with nogil:
             done = im_train(use, &self.net, inputs, targets, rows, n, batch_size, first, count,
                             lr_shift, average_shift, to_right, to_loss, observed)
         if done < 0:
             check(<im_status>done)
+        steps[0] += done
         return done

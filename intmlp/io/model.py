@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from .._check import finite, within
+from .._check import finite, integer, within
 from .._version import __version__, arithmetic_version
 from ..nn.network import Network, describe, tensors
+from ..stream import MOST_STEPS
 from .files import atomic
 
 FORMAT_VERSION = 1
@@ -44,6 +45,10 @@ class State:
 
     network: Network
     average: bool
+    steps: int
+
+    def __post_init__(self) -> None:
+        integer("steps", self.steps, 0, MOST_STEPS)
 
 
 def write(path: str | os.PathLike[str], state: State, arrays: Mapping[str, Array]) -> None:

@@ -16,6 +16,7 @@ from .. import _backend
 from .._check import choice, finite, instance, integer, shift, within
 from ..ops import dequantize, quantize
 from ..qformat import Accumulator, QFormat
+from ..stream import MOST_STEPS, Stream, check_stream, tensor_number
 from .initialisation import Initialisation, uniform
 from .network import (
     Activation,
@@ -148,11 +149,15 @@ class MLP:
         Made by `uniform` or `normal`.
     seed : int or numpy.random.RandomState
         Seed of the initial values, 0..2**32 - 1, or the state to draw them from.
+    rounding_seed : int
+        Seed of stochastic rounding in training, 0..2**64 - 1; other roundings read none.
 
     Attributes
     ----------
     network : Network
         The descriptor: layers, formats, parts.
+    steps : int
+        Number of updates done so far.
 
     Notes
     -----
@@ -197,18 +202,24 @@ class MLP:
         accumulator: Accumulator | None = None,
         init: Initialisation = uniform(),  # noqa: B008 (immutable)
         seed: int | np.random.RandomState = 0,
+        rounding_seed: int = 0,
     ) -> None:
         instance("average", average, bool)
         instance("init", init, Initialisation)
         network = describe(
             sizes, formats, input_format, activation, bias, loss, update, parts, accumulator,
-            momentum_shift, decay_shift,
+            momentum_shift, decay_shift, rounding_seed,
         )  # fmt: skip
         self._set_up(network, average)
         self._initialise(init, _random_state(seed))
         self._bind()
 
     # Parameters ---------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """Number of updates done so far, the step of the random numbers of the next one."""
+        return int(self._steps[0])
 
     @property
     def weights(self) -> tuple[Array, ...]:
@@ -291,10 +302,13 @@ class MLP:
             for velocity in (*(self._velocities or ()), *(self._bias_velocities or ())):
                 velocity[...] = 0
 
-    def _set_up(self, network: Network, average: bool) -> None:
+    def _set_up(self, network: Network, average: bool, steps: int = 0) -> None:
         """Make what `__init__` and `load` fill: the arrays, raw, master, or both; velocities."""
         self.network = network
         self._average = average
+        self._steps = np.array([steps], np.uint64)  # the backend counts in it
+        rounded = network.roundings(True, True, True)
+        self._is_stochastic = any(fmt.is_stochastic for _, fmt in rounded)
 
         def arrays(kind: str) -> list[Array]:
             return [np.zeros(t.shape, t.dtype) for t in tensors(self.network) if t.kind == kind]
@@ -348,7 +362,9 @@ class MLP:
             value = value if value.dtype.kind == "f" else dequantize(value, fmt)
             master[i][...] = value
         if held is not None:
-            held[i][...] = quantize(value, fmt) if value.dtype.kind == "f" else value
+            tensor = tensor_number(i + 1, "real_W" if name == "weights" else "real_b")
+            stream = Stream(self.network.rounding_seed, self.steps, tensor)
+            held[i][...] = quantize(value, fmt, stream=stream) if value.dtype.kind == "f" else value
 
     # Files --------------------------------------------------------------------------------
 
@@ -388,7 +404,7 @@ class MLP:
         from ..io import model  # with safetensors, whose import takes a while
 
         with self._lock:
-            model.write(path, model.State(self.network, self._average), self._arrays())
+            model.write(path, model.State(self.network, self._average, self.steps), self._arrays())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> MLP:
@@ -418,7 +434,7 @@ class MLP:
 
         state, arrays = model.read(path)
         net = cls.__new__(cls)
-        net._set_up(state.network, state.average)
+        net._set_up(state.network, state.average, state.steps)
         for name, array in net._arrays().items():
             array[...] = arrays[name]
         net._bind()
@@ -426,13 +442,16 @@ class MLP:
 
     # Computation --------------------------------------------------------------------------
 
-    def forward(self, x: ArrayLike) -> Array:
+    def forward(self, x: ArrayLike, *, stream: Stream | None = None) -> Array:
         """Return the output of the last layer.
 
         Parameters
         ----------
         x : array_like, shape (n, n_in)
             Real values or raw integers of the input format; n may be 0.
+        stream : Stream, optional
+            Random numbers, due where a tensor of the pass has a stochastic format; others read
+            none. Its `tensor` is 0: the tensors of a network have numbers of their own.
 
         Returns
         -------
@@ -448,10 +467,11 @@ class MLP:
         array([[40]], dtype=int32)
         """
         inputs = self._inputs(x)
+        self._check_stream(stream, inputs, None)
         with self._lock:
-            return self._net.forward(inputs)
+            return self._net.forward(inputs, stream)
 
-    def gradient(self, x: ArrayLike, y: ArrayLike) -> Gradient:
+    def gradient(self, x: ArrayLike, y: ArrayLike, *, stream: Stream | None = None) -> Gradient:
         """Return the gradient of the loss over a batch; nothing is updated.
 
         Parameters
@@ -459,6 +479,9 @@ class MLP:
         x : array_like, shape (n, n_in)
         y : array_like, shape (n, n_out)
             Real values or raw integers, n at least 1.
+        stream : Stream, optional
+            Random numbers, due where a tensor of the passes or a gradient has a stochastic format;
+            that of the next step is ``Stream(rounding_seed, net.steps)``.
 
         Returns
         -------
@@ -480,8 +503,9 @@ class MLP:
         """
         inputs, targets = self._batch(x, y)
         average_shift = self._average_shift("the number of samples in x", len(inputs))
+        self._check_stream(stream, inputs, targets)
         with self._lock:
-            weights, biases = self._net.gradient(inputs, targets, average_shift)
+            weights, biases = self._net.gradient(inputs, targets, average_shift, stream)
         return Gradient(weights, biases)
 
     def step(self, x: ArrayLike, y: ArrayLike, lr_shift: int) -> Step:
@@ -514,6 +538,7 @@ class MLP:
         n = len(inputs)
         average_shift = self._average_shift("the number of samples in x", n)
         right, loss = np.zeros(1, np.int32), np.array([np.nan])
+        self._check_steps(1)
         with self._lock:
             done = self._net.train(
                 inputs,
@@ -626,6 +651,7 @@ class MLP:
         n = len(inputs)
         per_epoch = -(-n // batch_size)
         total = epochs * per_epoch
+        self._check_steps(total)
         right = np.zeros(total, np.int32) if report else None
         loss = np.full(total, np.nan) if report else None
         tally = None
@@ -709,6 +735,29 @@ class MLP:
             raise ValueError(f"{name} must be a power of two with average=True, got {batch_size}")
         return batch_size.bit_length() - 1
 
+    def _check_stream(self, stream: Stream | None, inputs: Array, targets: Array | None) -> None:
+        """Raise where `stream` is not what a forward pass, or a gradient with targets, needs."""
+        if stream is None and not self._is_stochastic:
+            return
+        backward = targets is not None
+        real_targets = targets is not None and targets.dtype.kind == "f"
+        for what, fmt in self.network.roundings(inputs.dtype.kind == "f", real_targets, backward):
+            check_stream(stream, what, fmt)
+        if stream is not None:
+            instance("stream", stream, Stream)
+            if stream.tensor != 0:
+                raise ValueError(
+                    "stream.tensor must be 0, as a network numbers its tensors itself, "
+                    f"got {stream.tensor}"
+                )
+
+    def _check_steps(self, count: int) -> None:
+        """Raise where `count` more updates are more than a network may do."""
+        if self.steps + count > MOST_STEPS:
+            raise ValueError(
+                f"a network may do at most {MOST_STEPS} updates, got {count} after {self.steps}"
+            )
+
     # The backend's part --------------------------------------------------------------------
 
     def _bind(self) -> None:
@@ -722,6 +771,7 @@ class MLP:
             self._master_biases,
             self._velocities,
             self._bias_velocities,
+            self._steps,
         )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a network is: its layers, their formats and functions, and how it trains.
 
 `Network` is the one descriptor that goes through every backend. A feature adds a field to it,
-here and in `src/net/net.h`, not an argument to every function.
+here and in `src/intmlp.h`, not an argument to every function.
 """
 
 from __future__ import annotations
@@ -261,6 +261,7 @@ class Network:
     accumulator: Accumulator | None = None
     momentum_shift: int | None = None
     decay_shift: int | None = None
+    rounding_seed: int = 0
 
     @property
     def has_optimiser(self) -> bool:
@@ -277,6 +278,23 @@ class Network:
             return None
         fmt = self.layers[-1].formats.activation
         return exp_table(fmt.bits, fmt.frac)
+
+    def roundings(
+        self, real_inputs: bool, real_targets: bool, backward: bool
+    ) -> Iterator[tuple[str, QFormat]]:
+        """Yield the name and the format of all that a forward pass, or a gradient, rounds."""
+        fixed_backward = backward and self.parts.backward == "fixed"
+        if self.parts.forward == "float" and not fixed_backward:
+            return
+        if real_inputs:
+            yield "x", self.input
+        if real_targets and fixed_backward:
+            yield "y", self.layers[-1].formats.activation
+        for number, layer in enumerate(self.layers, 1):
+            yield f"Z of layer {number}", layer.formats.activation
+            if fixed_backward:
+                yield f"D of layer {number}", layer.formats.delta
+                yield f"the gradient of layer {number}", layer.formats.gradient
 
 
 @dataclass(frozen=True)
@@ -327,6 +345,7 @@ def describe(
     accumulator: Accumulator | None,
     momentum_shift: int | None,
     decay_shift: int | None,
+    rounding_seed: int,
 ) -> Network:
     """Check the arguments of `MLP` and return its descriptor.
 
@@ -360,9 +379,11 @@ def describe(
         )
     )
     _check_tables(layers, loss, parts)
+    rounding_seed = integer("rounding_seed", rounding_seed, 0, 2**64 - 1)
     return Network(
-        input_format, layers, bias, loss, update, parts, accumulator, momentum_shift, decay_shift
-    )
+        input_format, layers, bias, loss, update, parts, accumulator, momentum_shift, decay_shift,
+        rounding_seed,
+    )  # fmt: skip
 
 
 def _check_tables(layers: Sequence[Layer], loss: Loss, parts: Parts) -> None:

@@ -43,8 +43,9 @@ class Task:
         Whether the layers have biases.
     loss : {"half_sse", "sse"}
         Against one-hot targets.
-    rounding : {"floor", "toward_zero", "half_up", "half_away", "half_even"}
-        Of every format. Inputs alone are rounded to nearest (``half_even``), before training.
+    rounding : {"floor", "toward_zero", "half_up", "half_away", "half_even", "stochastic"}
+        Of every format. Inputs alone are rounded to nearest (``half_even``), before training. The
+        seed of a cell is also that of its stochastic rounding.
     overflow : {"saturate", "wrap"}
         Of every format.
     integer_bits : int, optional

@@ -15,6 +15,7 @@ from ..nn import MLP, Initialisation
 from ..nn.mlp import Checked
 from ..ops import quantize
 from ..qformat import QFormat
+from ..stream import Stream
 from .grid import VARIANTS, Cell
 from .task import PUBLISHED_FLOATS, WORD, Outcome, Task
 
@@ -108,6 +109,7 @@ def _trained(task: Task, shared: _Shared, cell: Cell, why: bool) -> Outcome:
             input_format=_rounded_to_nearest(fmt),
             parts=parts,
             seed=_unused,
+            rounding_seed=cell.seed,
             **shared.options,
         )
         net.set_weights(*(start.drawn if task.init.unit == "real" else start.in_units_of(fmt)))
@@ -133,7 +135,7 @@ def _trained(task: Task, shared: _Shared, cell: Cell, why: bool) -> Outcome:
     elif history.diverged_at is not None:
         accuracy = 0.0
     else:
-        outputs = net.forward(test_x)
+        outputs = net.forward(test_x, stream=Stream(cell.seed, net.steps))
         right = np.argmax(outputs, axis=1) == shared.test_labels
         accuracy = int((right & np.isfinite(outputs).all(axis=1)).sum()) / len(right)
     return Outcome(accuracy, history.steps, history.diverged_at, history.observed)

@@ -26,7 +26,7 @@ static inline double im_exp(double x) {
                                  1.0};
   bool inside = x >= -745 && x <= 709.75;
   double v = inside ? x : 0.0;
-  double k = im_round_real(v * 1.4426950408889634, IM_HALF_EVEN);
+  double k = im_round_real(v * 1.4426950408889634, IM_HALF_EVEN, 0);
   double r = (v - k * IM_LN2_HIGH) - k * IM_LN2_LOW;
   double p = terms[0];
   for (int i = 1; i < 14; i++) p = p * r + terms[i];

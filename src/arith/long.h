@@ -87,6 +87,14 @@ static inline im_long im_long_floor_shift(im_long x, int k, bool* half, bool* st
   return x;
 }
 
+/* im_wide_lost. */
+static inline uint64_t im_long_lost(im_long x, int k) {
+  bool half, sticky;
+  uint64_t lost =
+      k < 32 ? x.limb[0] << (32 - k) : im_long_floor_shift(x, k - 32, &half, &sticky).limb[0];
+  return lost & UINT32_MAX;
+}
+
 /* The width of the shortest two's complement that holds x, 1 for 0 and -1. */
 static inline int im_long_width(im_long x) {
   if (im_long_negative(x)) x = im_long_invert(x);

@@ -6,8 +6,6 @@
  */
 #include "round.h"
 
-enum { BLOCK = 512 };
-
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Blocks in and out -------------------------------------------------------------------------- */
@@ -54,18 +52,18 @@ static void load_reals(const void* from, im_source_kind kind, ptrdiff_t stride, 
 
 /* requantize ----------------------------------------------------------------------------------- */
 
-IM_INLINE void shift_all(const int64_t* s, int64_t n, int k, im_format rules, void* out,
-                         im_elem elem) {
+IM_INLINE void shift_all(const int64_t* s, int64_t n, int k, im_format rules, const uint32_t* words,
+                         void* out, im_elem elem) {
   for (int64_t i = 0; i < n; i++) {
-    int64_t rounded = im_round_shift(s[i], k, rules.rounding);
+    int64_t rounded = im_round_shift(s[i], k, rules.rounding, im_word(rules.rounding, words, i));
     im_store(out, elem, i, im_enter(rounded, rules.bits, rules.overflow));
   }
 }
 
-/* The same in lanes of 32 bits, k 1..31. */
+/* The same in lanes of 32 bits, k 1..31, of wordless rules. */
 IM_INLINE void shift_all_32(const int32_t* s, int64_t n, int k, im_format rules, int32_t* out) {
   for (int64_t i = 0; i < n; i++)
-    out[i] = im_enter_32(im_round_shift_32(s[i], k, rules.rounding), rules.bits, rules.overflow);
+    out[i] = im_enter_32(im_round_shift_32(s[i], k, rules.rounding, 0), rules.bits, rules.overflow);
 }
 
 IM_INLINE void scale_block(int64_t* v, int64_t n, int up, int bits, im_overflow overflow) {
@@ -74,9 +72,9 @@ IM_INLINE void scale_block(int64_t* v, int64_t n, int up, int bits, im_overflow 
 
 /* v = requantize(v * 2**-k), in place. Rounding never overflows; scaling up does not where
  * every |v| or, below zero, -1 - v is at most 2**(63 + k) - 1. */
-static void requantize_block(int64_t* v, int64_t n, int k, im_format fmt) {
+static void requantize_block(int64_t* v, int64_t n, int k, im_format fmt, const uint32_t* words) {
   if (k >= 1 && k <= 63) {
-#define SHIFT_BLOCK(RULES) shift_all(v, n, k, RULES, v, IM_I64)
+#define SHIFT_BLOCK(RULES) shift_all(v, n, k, RULES, words, v, IM_I64)
     IM_FOR_EACH_RULE(fmt, SHIFT_BLOCK)
 #undef SHIFT_BLOCK
   } else if (k <= 0 && k > -63 && magnitudes(v, n) <= (uint64_t)(INT64_MAX >> -k)) {
@@ -85,31 +83,34 @@ static void requantize_block(int64_t* v, int64_t n, int k, im_format fmt) {
     else
       scale_block(v, n, -k, fmt.bits, IM_WRAP);
   } else {
-    for (int64_t i = 0; i < n; i++) v[i] = im_requantize_wide(im_wide_of(v[i]), k, fmt);
+    for (int64_t i = 0; i < n; i++)
+      v[i] = im_requantize_wide(im_wide_of(v[i]), k, fmt, im_word(fmt.rounding, words, i));
   }
 }
 
 static void requantize(const void* s, im_elem elem, int64_t n, int frac_in, im_format fmt,
-                       void* out) {
+                       im_stream stream, void* out) {
   int k = frac_in - fmt.frac;
   im_elem out_elem = im_elem_of(fmt);
-  if (k >= 1 && k <= 31 && elem == IM_I32 && out_elem == IM_I32) {
+  bool wordless = fmt.rounding != IM_STOCHASTIC;
+  if (wordless && k >= 1 && k <= 31 && elem == IM_I32 && out_elem == IM_I32) {
 #define SHIFT_ALL(RULES) shift_all_32(s, n, k, RULES, out)
-    IM_FOR_EACH_RULE(fmt, SHIFT_ALL)
+    IM_FOR_EACH_WORDLESS_RULE(fmt, SHIFT_ALL)
 #undef SHIFT_ALL
     return;
   }
-  if (k >= 1 && k <= 63 && elem == IM_I64 && out_elem == IM_I32) {
-#define SHIFT_ALL(RULES) shift_all(s, n, k, RULES, out, IM_I32)
-    IM_FOR_EACH_RULE(fmt, SHIFT_ALL)
+  if (wordless && k >= 1 && k <= 63 && elem == IM_I64 && out_elem == IM_I32) {
+#define SHIFT_ALL(RULES) shift_all(s, n, k, RULES, NULL, out, IM_I32)
+    IM_FOR_EACH_WORDLESS_RULE(fmt, SHIFT_ALL)
 #undef SHIFT_ALL
     return;
   }
   int64_t v[BLOCK];
+  uint32_t room[WORDS];
   for (int64_t at = 0; at < n; at += BLOCK) {
     int64_t count = smaller(n - at, BLOCK);
     load_block(s, elem, at, count, v);
-    requantize_block(v, count, k, fmt);
+    requantize_block(v, count, k, fmt, random_words(stream, at, count, fmt, room));
     store_block(v, count, out, out_elem, at);
   }
 }
@@ -124,31 +125,36 @@ static bool all_small(const double* v, int64_t n, double scale) {
   return !large;
 }
 
-IM_INLINE void quantize_small(const double* v, int64_t n, double scale, im_format rules, void* out,
-                              im_elem elem) {
+IM_INLINE void quantize_small(const double* v, int64_t n, double scale, im_format rules,
+                              const uint32_t* words, void* out, im_elem elem) {
   for (int64_t i = 0; i < n; i++) {
-    int64_t rounded = im_round_small(v[i], scale, rules.rounding);
+    uint32_t word = im_word(rules.rounding, words, i);
+    int64_t rounded = im_round_small(v[i], scale, rules.rounding, word);
     im_store(out, elem, i, im_enter(rounded, rules.bits, rules.overflow));
   }
 }
 
-static void quantize_block(const double* v, int64_t n, im_format fmt, void* out) {
+static void quantize_block(const double* v, int64_t n, im_format fmt, const uint32_t* words,
+                           void* out) {
   double scale = im_small_scale(fmt);
   im_elem elem = im_elem_of(fmt);
   if (all_small(v, n, scale)) {
-#define QUANTIZE_SMALL(RULES)                        \
-  if (elem == IM_I32)                                \
-    quantize_small(v, n, scale, RULES, out, IM_I32); \
-  else                                               \
-    quantize_small(v, n, scale, RULES, out, IM_I64)
+#define QUANTIZE_SMALL(RULES)                               \
+  if (elem == IM_I32)                                       \
+    quantize_small(v, n, scale, RULES, words, out, IM_I32); \
+  else                                                      \
+    quantize_small(v, n, scale, RULES, words, out, IM_I64)
     IM_FOR_EACH_RULE(fmt, QUANTIZE_SMALL)
 #undef QUANTIZE_SMALL
   } else {
-    for (int64_t i = 0; i < n; i++) im_store(out, elem, i, im_quantize_double(v[i], fmt));
+    for (int64_t i = 0; i < n; i++) {
+      uint32_t word = im_word(fmt.rounding, words, i);
+      im_store(out, elem, i, im_quantize_double(v[i], fmt, word));
+    }
   }
 }
 
-/* The same for float32 into int32, in lanes of 32 bits. */
+/* The same for float32 into int32, in lanes of 32 bits, of wordless rules. */
 static bool all_small_32(const float* v, int64_t n, float scale) {
   uint32_t large = 0;
   for (int64_t i = 0; i < n; i++) large |= !im_is_small_32(v[i], scale);
@@ -159,7 +165,7 @@ IM_INLINE void quantize_small_32(const float* v, int64_t n, float scale, im_form
                                  int32_t* out) {
   for (int64_t i = 0; i < n; i++)
     out[i] =
-        im_enter_32(im_round_small_32(v[i], scale, rules.rounding), rules.bits, rules.overflow);
+        im_enter_32(im_round_small_32(v[i], scale, rules.rounding, 0), rules.bits, rules.overflow);
 }
 
 /* False, with nothing done, where im_round_small_32 does not serve all of v. */
@@ -167,15 +173,17 @@ static bool quantize_block_32(const float* v, int64_t n, im_format fmt, int32_t*
   float scale = (float)im_small_scale(fmt);
   if (!all_small_32(v, n, scale)) return false;
 #define QUANTIZE_SMALL(RULES) quantize_small_32(v, n, scale, RULES, out)
-  IM_FOR_EACH_RULE(fmt, QUANTIZE_SMALL)
+  IM_FOR_EACH_WORDLESS_RULE(fmt, QUANTIZE_SMALL)
 #undef QUANTIZE_SMALL
   return true;
 }
 
 static void quantize(const void* v, im_source_kind kind, ptrdiff_t stride, int64_t n, im_format fmt,
-                     void* out) {
+                     im_stream stream, void* out) {
   double block[BLOCK];
-  bool narrow = kind == IM_SOURCE_F32 && stride == sizeof(float) && im_elem_of(fmt) == IM_I32;
+  uint32_t room[WORDS];
+  bool narrow = kind == IM_SOURCE_F32 && stride == sizeof(float) && im_elem_of(fmt) == IM_I32 &&
+                fmt.rounding != IM_STOCHASTIC;
   bool in_place = kind == IM_SOURCE_F64 && stride == sizeof(double);
   for (int64_t at = 0; at < n; at += BLOCK) {
     int64_t count = smaller(n - at, BLOCK);
@@ -183,7 +191,8 @@ static void quantize(const void* v, im_source_kind kind, ptrdiff_t stride, int64
     void* to = (char*)out + (size_t)at * im_elem_size(im_elem_of(fmt));
     if (narrow && quantize_block_32(from, count, fmt, to)) continue;
     if (!in_place) load_reals(from, kind, stride, count, block);
-    quantize_block(in_place ? from : block, count, fmt, to);
+    quantize_block(in_place ? from : block, count, fmt, random_words(stream, at, count, fmt, room),
+                   to);
   }
 }
 
@@ -236,55 +245,63 @@ static im_long join_one(const im_addend* with, int64_t at, im_wide s) {
 static const im_addend nothing = {.less = -1};
 
 static void requantize_joined(const void* s, im_elem elem, int64_t n, int k, im_format fmt,
-                              const im_addend* with, void* out) {
+                              const im_addend* with, im_stream stream, void* out) {
   int64_t v[BLOCK];
+  uint32_t room[WORDS];
   for (int64_t at = 0; at < n; at += BLOCK) {
     int64_t count = smaller(n - at, BLOCK);
     load_block(s, elem, at, count, v);
+    const uint32_t* words = random_words(stream, at, count, fmt, room);
     if (join(with, at, v, count))
-      requantize_block(v, count, k, fmt);
+      requantize_block(v, count, k, fmt, words);
     else
       for (int64_t i = 0; i < count; i++)
-        v[i] = im_requantize_long(join_one(with, at + i, im_wide_of(v[i])), k, fmt);
+        v[i] = im_requantize_long(join_one(with, at + i, im_wide_of(v[i])), k, fmt,
+                                  im_word(fmt.rounding, words, i));
     store_block(v, count, out, im_elem_of(fmt), at);
   }
 }
 
-IM_INLINE void update_block(int64_t* w, const int64_t* g, int64_t n, int k, im_format rules) {
-  for (int64_t i = 0; i < n; i++) w[i] = im_update_i64(w[i], g[i], k, rules);
+IM_INLINE void update_block(int64_t* w, const int64_t* g, int64_t n, int k, im_format rules,
+                            const uint32_t* words) {
+  for (int64_t i = 0; i < n; i++)
+    w[i] = im_update_i64(w[i], g[i], k, rules, im_word(rules.rounding, words, i));
 }
 
-/* The same in lanes of 32 bits: both formats have at most 31, and k is 1..31, so that -g fits, and
- * |w|, |R(-g)| <= 2**30 have a sum that does. */
+/* The same in lanes of 32 bits, by a wordless rule: both formats have at most 31, and k is 1..31,
+ * so that -g fits, and |w|, |R(-g)| <= 2**30 have a sum that does. */
 IM_INLINE void update_all_32(int32_t* w, const int32_t* g, int64_t n, int k, im_format rules) {
   for (int64_t i = 0; i < n; i++) {
-    int32_t step = im_round_shift_32(-g[i], k, rules.rounding);
+    int32_t step = im_round_shift_32(-g[i], k, rules.rounding, 0);
     w[i] = im_enter_32(w[i] + step, rules.bits, rules.overflow);
   }
 }
 
 static void update(void* w, const void* g, im_format of_g, int64_t n, int k, im_format fmt,
-                   const im_addend* with) {
-  if (!with->kept && k >= 1 && k <= 31 && of_g.bits <= 31 && fmt.bits <= 31) {
+                   const im_addend* with, im_stream stream) {
+  bool wordless = fmt.rounding != IM_STOCHASTIC;
+  if (wordless && !with->kept && k >= 1 && k <= 31 && of_g.bits <= 31 && fmt.bits <= 31) {
 #define UPDATE_ALL(RULES) update_all_32(w, g, n, k, RULES)
-    IM_FOR_EACH_RULE(fmt, UPDATE_ALL)
+    IM_FOR_EACH_WORDLESS_RULE(fmt, UPDATE_ALL)
 #undef UPDATE_ALL
     return;
   }
   int64_t weights[BLOCK], gradient[BLOCK];
+  uint32_t room[WORDS];
   for (int64_t at = 0; at < n; at += BLOCK) {
     int64_t count = smaller(n - at, BLOCK);
     load_block(w, im_elem_of(fmt), at, count, weights);
     load_block(g, im_elem_of(of_g), at, count, gradient);
+    const uint32_t* words = random_words(stream, at, count, fmt, room);
     bool joined = join(with, at, gradient, count);
     if (joined && im_update_is_narrow(k, fmt.bits) && magnitudes(gradient, count) < INT64_MAX) {
-#define UPDATE_BLOCK(RULES) update_block(weights, gradient, count, k, RULES)
+#define UPDATE_BLOCK(RULES) update_block(weights, gradient, count, k, RULES, words)
       IM_FOR_EACH_RULE(fmt, UPDATE_BLOCK)
 #undef UPDATE_BLOCK
     } else {
       for (int64_t i = 0; i < count; i++) {
         im_long s = join_one(joined ? &nothing : with, at + i, im_wide_of(gradient[i]));
-        weights[i] = im_update_long(weights[i], s, k, fmt);
+        weights[i] = im_update_long(weights[i], s, k, fmt, im_word(fmt.rounding, words, i));
       }
     }
     store_block(weights, count, w, im_elem_of(fmt), at);
@@ -292,26 +309,32 @@ static void update(void* w, const void* g, im_format of_g, int64_t n, int k, im_
 }
 
 IM_INLINE void real_update_block(int64_t* w, const double* step, int64_t n, double scale,
-                                 im_format rules) {
-  for (int64_t i = 0; i < n; i++)
-    w[i] =
-        im_enter(w[i] + im_round_small(step[i], scale, rules.rounding), rules.bits, rules.overflow);
+                                 im_format rules, const uint32_t* words) {
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t word = im_word(rules.rounding, words, i);
+    int64_t rounded = im_round_small(step[i], scale, rules.rounding, word);
+    w[i] = im_enter(w[i] + rounded, rules.bits, rules.overflow);
+  }
 }
 
 /* Narrow where |w| <= 2**61 and |R(step)| <= 2**51. */
-static void update_by_real(void* w, const double* step, int64_t n, im_format fmt) {
+static void update_by_real(void* w, const double* step, int64_t n, im_format fmt,
+                           im_stream stream) {
   int64_t weights[BLOCK];
+  uint32_t room[WORDS];
   double scale = im_small_scale(fmt);
   for (int64_t at = 0; at < n; at += BLOCK, step += BLOCK) {
     int64_t count = smaller(n - at, BLOCK);
     load_block(w, im_elem_of(fmt), at, count, weights);
+    const uint32_t* words = random_words(stream, at, count, fmt, room);
     if (fmt.bits <= 62 && all_small(step, count, scale)) {
-#define UPDATE_BLOCK(RULES) real_update_block(weights, step, count, scale, RULES)
+#define UPDATE_BLOCK(RULES) real_update_block(weights, step, count, scale, RULES, words)
       IM_FOR_EACH_RULE(fmt, UPDATE_BLOCK)
 #undef UPDATE_BLOCK
     } else {
       for (int64_t i = 0; i < count; i++) {
-        im_wide sum = im_wide_add(im_wide_of(weights[i]), im_round_double(step[i], fmt));
+        im_wide rounded = im_round_double(step[i], fmt, im_word(fmt.rounding, words, i));
+        im_wide sum = im_wide_add(im_wide_of(weights[i]), rounded);
         weights[i] = im_enter_wide(sum, fmt.bits, fmt.overflow);
       }
     }

@@ -45,15 +45,25 @@ _Static_assert((INT64_C(-1) >> 1) == -1, "a right shift must repeat the sign");
 #define IM_NAME(name) name##_32
 #include "round_tpl.h"
 
+/* The carry, 0 or 1, into q, the floor of s * 2**-k, k >= 1, given what im_wide_floor_shift tells
+ * of the bits below. Two bits say as much as all k, and to stochastic rounding 32. */
+static inline uint64_t im_wide_up(im_wide s, int k, im_wide q, bool half, bool sticky,
+                                  im_rounding rounding, uint32_t word) {
+  bool random = rounding == IM_STOCHASTIC;
+  uint64_t lost = random ? im_wide_lost(s, k) : 2 * (uint64_t)half + sticky;
+  return im_round_up(rounding, lost, random ? 32 : 2, (int64_t)q.limb[0], im_wide_negative(s),
+                     word);
+}
+
 /* R of docs/numerics.md: s * 2**-k rounded, any k. For k <= 0 this multiplies: modulo 2**192
  * where the result will wrap; where it will saturate, a product that may need more than 128
  * bits is replaced by +-2**128, which is beyond every format, also after an int64 is added. */
-static inline im_wide im_round_wide(im_wide s, int k, im_rounding rounding, im_overflow overflow) {
+static inline im_wide im_round_wide(im_wide s, int k, im_rounding rounding, im_overflow overflow,
+                                    uint32_t word) {
   if (k > 0) {
     bool half, sticky;
     im_wide q = im_wide_floor_shift(s, k, &half, &sticky);
-    uint64_t lost = 2 * (uint64_t)half + sticky; /* two bits say as much as all k */
-    uint64_t up = im_round_up(rounding, lost, 2, (int64_t)q.limb[0], im_wide_negative(s));
+    uint64_t up = im_wide_up(s, k, q, half, sticky, rounding, word);
     return im_wide_add(q, im_wide_of((int64_t)up));
   }
   if (overflow == IM_SATURATE && !(k >= -64 && im_wide_fits(s))) {
@@ -74,21 +84,14 @@ static inline int64_t im_enter_wide(im_wide v, int bits, im_overflow overflow) {
 }
 
 /* requantize(s * 2**-k) for an exact sum s; k = frac_in - fmt.frac. */
-static inline int64_t im_requantize_wide(im_wide s, int k, im_format fmt) {
-  im_wide rounded = im_round_wide(s, k, fmt.rounding, fmt.overflow);
+static inline int64_t im_requantize_wide(im_wide s, int k, im_format fmt, uint32_t word) {
+  im_wide rounded = im_round_wide(s, k, fmt.rounding, fmt.overflow, word);
   return im_enter_wide(rounded, fmt.bits, fmt.overflow);
 }
 
-static inline int64_t im_requantize_i64(int64_t s, int k, im_format fmt) {
-  if (k >= 1 && k <= 63)
-    return im_enter(im_round_shift(s, k, fmt.rounding), fmt.bits, fmt.overflow);
-  if (k == 0) return im_enter(s, fmt.bits, fmt.overflow);
-  return im_requantize_wide(im_wide_of(s), k, fmt);
-}
-
 /* enter(w + R(-s)): the update of one weight by the negative of an exact sum s. */
-static inline int64_t im_update_wide(int64_t w, im_wide s, int k, im_format fmt) {
-  im_wide step = im_round_wide(im_wide_negate(s), k, fmt.rounding, fmt.overflow);
+static inline int64_t im_update_wide(int64_t w, im_wide s, int k, im_format fmt, uint32_t word) {
+  im_wide step = im_round_wide(im_wide_negate(s), k, fmt.rounding, fmt.overflow, word);
   return im_enter_wide(im_wide_add(im_wide_of(w), step), fmt.bits, fmt.overflow);
 }
 
@@ -96,19 +99,28 @@ static inline int64_t im_update_wide(int64_t w, im_wide s, int k, im_format fmt)
  * k is 1..63, so |R(-s)| <= 2**62, and |w| <= 2**61 (bits <= 62), so their sum fits. */
 static inline bool im_update_is_narrow(int k, int bits) { return k >= 1 && k <= 63 && bits <= 62; }
 
-static inline int64_t im_update_i64(int64_t w, int64_t s, int k, im_format fmt) {
-  return im_enter(w + im_round_shift(-s, k, fmt.rounding), fmt.bits, fmt.overflow);
+static inline int64_t im_update_i64(int64_t w, int64_t s, int k, im_format fmt, uint32_t word) {
+  return im_enter(w + im_round_shift(-s, k, fmt.rounding, word), fmt.bits, fmt.overflow);
+}
+
+/* im_wide_up of an integer of six limbs. */
+static inline uint64_t im_long_up(im_long s, int k, im_long q, bool half, bool sticky,
+                                  im_rounding rounding, uint32_t word) {
+  bool random = rounding == IM_STOCHASTIC;
+  uint64_t lost = random ? im_long_lost(s, k) : 2 * (uint64_t)half + sticky;
+  return im_round_up(rounding, lost, random ? 32 : 2, (int64_t)q.limb[0], im_long_negative(s),
+                     word);
 }
 
 /* The same of an integer of six limbs: R; requantize; the update by its negative. What saturates is
  * replaced by +-2**320 where it might need more. */
-static inline im_long im_round_long(im_long s, int k, im_rounding rounding, im_overflow overflow) {
+static inline im_long im_round_long(im_long s, int k, im_rounding rounding, im_overflow overflow,
+                                    uint32_t word) {
   enum { FAR = 320 };
   if (k > 0) {
     bool half, sticky;
     im_long q = im_long_floor_shift(s, k, &half, &sticky);
-    uint64_t lost = 2 * (uint64_t)half + sticky;
-    uint64_t up = im_round_up(rounding, lost, 2, (int64_t)q.limb[0], im_long_negative(s));
+    uint64_t up = im_long_up(s, k, q, half, sticky, rounding, word);
     return im_long_add(q, im_long_of_i64((int64_t)up));
   }
   if (overflow == IM_SATURATE && !im_long_is(s, 0) && im_long_width(s) - k > FAR) {
@@ -124,41 +136,59 @@ static inline int64_t im_enter_long(im_long v, int bits, im_overflow overflow) {
   return im_enter((int64_t)v.limb[0], bits, overflow);
 }
 
-static inline int64_t im_requantize_long(im_long s, int k, im_format fmt) {
-  return im_enter_long(im_round_long(s, k, fmt.rounding, fmt.overflow), fmt.bits, fmt.overflow);
+static inline int64_t im_requantize_long(im_long s, int k, im_format fmt, uint32_t word) {
+  im_long rounded = im_round_long(s, k, fmt.rounding, fmt.overflow, word);
+  return im_enter_long(rounded, fmt.bits, fmt.overflow);
 }
 
-static inline int64_t im_update_long(int64_t w, im_long s, int k, im_format fmt) {
-  im_long step = im_round_long(im_long_negate(s), k, fmt.rounding, fmt.overflow);
+static inline int64_t im_update_long(int64_t w, im_long s, int k, im_format fmt, uint32_t word) {
+  im_long step = im_round_long(im_long_negate(s), k, fmt.rounding, fmt.overflow, word);
   return im_enter_long(im_long_add(im_long_of_i64(w), step), fmt.bits, fmt.overflow);
 }
 
-/* CALL(rounding), a constant, for an inlined loop to be compiled once for each of them. */
-#define IM_FOR_EACH_ROUNDING(rounding, CALL)          \
+/* The word of element i, given those of all; 0 where none is read, and there are none. */
+static inline uint32_t im_word(im_rounding rounding, const uint32_t* words, int64_t i) {
+  return rounding == IM_STOCHASTIC ? words[i] : 0;
+}
+
+/* CALL(rounding), a constant, for an inlined loop to be compiled once for each of them; the
+ * wordless ones read no random words. */
+#define IM_FOR_EACH_ROUNDING(rounding, CALL) \
+  IM_ROUNDING_CASES_(rounding, CALL, case IM_STOCHASTIC : CALL(IM_STOCHASTIC); break;)
+#define IM_FOR_EACH_WORDLESS_ROUNDING(rounding, CALL) \
+  IM_ROUNDING_CASES_(rounding, CALL, case IM_STOCHASTIC : break;)
+#define IM_ROUNDING_CASES_(rounding, CALL, LAST)      \
   switch (rounding) {                                 \
     case IM_FLOOR: CALL(IM_FLOOR); break;             \
     case IM_TOWARD_ZERO: CALL(IM_TOWARD_ZERO); break; \
     case IM_HALF_UP: CALL(IM_HALF_UP); break;         \
     case IM_HALF_AWAY: CALL(IM_HALF_AWAY); break;     \
-    case IM_HALF_EVEN: CALL(IM_HALF_EVEN); break;     \
+    case IM_HALF_EVEN:                                \
+      CALL(IM_HALF_EVEN);                             \
+      break;                                          \
+      LAST                                            \
   }
 
 /* CALL(fmt) with fmt's rounding and overflow as constants, for an inlined loop to be compiled
  * once for each of them. */
-#define IM_FOR_EACH_RULE(fmt, CALL)           \
-  switch ((fmt).rounding) {                   \
-    IM_RULE_CASES_(IM_FLOOR, fmt, CALL)       \
-    IM_RULE_CASES_(IM_TOWARD_ZERO, fmt, CALL) \
-    IM_RULE_CASES_(IM_HALF_UP, fmt, CALL)     \
-    IM_RULE_CASES_(IM_HALF_AWAY, fmt, CALL)   \
-    IM_RULE_CASES_(IM_HALF_EVEN, fmt, CALL)   \
+#define IM_FOR_EACH_RULE(fmt, CALL) \
+  IM_RULE_CASES_(fmt, CALL, IM_RULE_CASE_(IM_STOCHASTIC, fmt, CALL))
+#define IM_FOR_EACH_WORDLESS_RULE(fmt, CALL) IM_RULE_CASES_(fmt, CALL, case IM_STOCHASTIC : break;)
+#define IM_RULE_CASES_(fmt, CALL, LAST)      \
+  switch ((fmt).rounding) {                  \
+    IM_RULE_CASE_(IM_FLOOR, fmt, CALL)       \
+    IM_RULE_CASE_(IM_TOWARD_ZERO, fmt, CALL) \
+    IM_RULE_CASE_(IM_HALF_UP, fmt, CALL)     \
+    IM_RULE_CASE_(IM_HALF_AWAY, fmt, CALL)   \
+    IM_RULE_CASE_(IM_HALF_EVEN, fmt, CALL)   \
+    LAST                                     \
   }
-#define IM_RULE_CASES_(ROUNDING, fmt, CALL)                               \
-  case ROUNDING:                                                          \
-    if ((fmt).overflow == IM_SATURATE)                                    \
-      CALL(((im_format){(fmt).bits, (fmt).frac, ROUNDING, IM_SATURATE})); \
-    else                                                                  \
-      CALL(((im_format){(fmt).bits, (fmt).frac, ROUNDING, IM_WRAP}));     \
+#define IM_RULE_CASE_(ROUNDING, fmt, CALL)                                                   \
+  case ROUNDING:                                                                             \
+    if ((fmt).overflow == IM_SATURATE)                                                       \
+      CALL(((im_format){(fmt).bits, (fmt).frac, ROUNDING, IM_SATURATE, (fmt).random_bits})); \
+    else                                                                                     \
+      CALL(((im_format){(fmt).bits, (fmt).frac, ROUNDING, IM_WRAP, (fmt).random_bits}));     \
     break;
 
 /* The step of a weight by one sample: its gradient is a sum of one product, and 0.0 + that has not
@@ -189,20 +219,21 @@ static inline double im_small_scale(im_format fmt) { return im_power_of_two(fmt.
  * power of two is exact. From 2**49 on the scaled value is a multiple of 1/8, and from 2**52 on an
  * integer, which int64 holds below 2**63. Above that v is taken apart into an integer mantissa
  * times a power of two. */
-static inline im_wide im_round_double(double v, im_format fmt) {
+static inline im_wide im_round_double(double v, im_format fmt, uint32_t word) {
   double x = v * im_power_of_two(fmt.frac);
   if (im_is_small(v, im_small_scale(fmt)))
-    return im_wide_of(im_round_small(v, im_small_scale(fmt), fmt.rounding));
-  if (fabs(x) < 0x1p52) return im_wide_of(im_round_shift((int64_t)(8 * x), 3, fmt.rounding));
+    return im_wide_of(im_round_small(v, im_small_scale(fmt), fmt.rounding, word));
+  if (fabs(x) < 0x1p52) return im_wide_of(im_round_shift((int64_t)(8 * x), 3, fmt.rounding, word));
   if (fabs(x) < 0x1p63) return im_wide_of((int64_t)x);
   int exponent;
   int64_t mantissa = (int64_t)ldexp(frexp(v, &exponent), 53);
-  return im_round_wide(im_wide_of(mantissa), 53 - exponent - fmt.frac, fmt.rounding, fmt.overflow);
+  return im_round_wide(im_wide_of(mantissa), 53 - exponent - fmt.frac, fmt.rounding, fmt.overflow,
+                       word);
 }
 
 /* quantize(v) for one finite value. */
-static inline int64_t im_quantize_double(double v, im_format fmt) {
-  im_wide rounded = im_round_double(v, fmt);
+static inline int64_t im_quantize_double(double v, im_format fmt, uint32_t word) {
+  im_wide rounded = im_round_double(v, fmt, word);
   return im_enter_wide(rounded, fmt.bits, fmt.overflow);
 }
 

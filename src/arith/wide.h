@@ -125,6 +125,15 @@ static inline im_wide im_wide_floor_shift(im_wide x, int k, bool* half, bool* st
   return x;
 }
 
+/* The highest 32 of the k >= 1 bits that a shift of x by k discards, zeros below them where there
+ * are fewer. */
+static inline uint64_t im_wide_lost(im_wide x, int k) {
+  bool half, sticky;
+  uint64_t lost =
+      k < 32 ? x.limb[0] << (32 - k) : im_wide_floor_shift(x, k - 32, &half, &sticky).limb[0];
+  return lost & UINT32_MAX;
+}
+
 /* Number of bits of v: 0 for 0, else 1 + floor(log2 v). */
 static inline int im_bit_length(uint64_t v) {
 #ifdef __GNUC__ /* and clang */

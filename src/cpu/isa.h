@@ -80,6 +80,9 @@ typedef struct {
   ptrdiff_t row_stride, col_stride;
 } im_real_matrix;
 
+/* Elements that loops work on at a time. */
+enum { IM_BLOCK = 512 };
+
 /* Functions of one target. Arrays have n elements, contiguous where no stride (in bytes) is
  * given; an output may be an input, but not overlap it otherwise. */
 typedef struct {
@@ -87,20 +90,21 @@ typedef struct {
 
   /* out[i] = quantize(v[i]); v finite, of kind F32 or F64 */
   void (*quantize)(const void* v, im_source_kind kind, ptrdiff_t stride, int64_t n, im_format fmt,
-                   void* out);
+                   im_stream stream, void* out);
   /* out[i] = v[i] where it is a float, else v[i] * 2**-frac, ties to even */
   void (*read_real)(const void* v, im_source_kind kind, ptrdiff_t stride, int64_t n, int frac,
                     double* out);
   /* out[i] = requantize(s[i], frac_in, fmt) */
-  void (*requantize)(const void* s, im_elem elem, int64_t n, int frac_in, im_format fmt, void* out);
+  void (*requantize)(const void* s, im_elem elem, int64_t n, int frac_in, im_format fmt,
+                     im_stream stream, void* out);
   /* out[i] = requantize(s[i] * 2**-k), and w[i] = enter(w[i] + R(-g[i] * 2**-k)), w in fmt and g
    * in of_g, where s[i] and g[i] are joined with the addend's */
   void (*requantize_joined)(const void* s, im_elem elem, int64_t n, int k, im_format fmt,
-                            const im_addend* with, void* out);
+                            const im_addend* with, im_stream stream, void* out);
   void (*update)(void* w, const void* g, im_format of_g, int64_t n, int k, im_format fmt,
-                 const im_addend* with);
+                 const im_addend* with, im_stream stream);
   /* w[i] = enter(w[i] + R(step[i])), step finite */
-  void (*update_by_real)(void* w, const double* step, int64_t n, im_format fmt);
+  void (*update_by_real)(void* w, const double* step, int64_t n, im_format fmt, im_stream stream);
   /* v[i] = v[i] * 2**e, rounded once */
   void (*scale)(double* v, int64_t n, int e);
   /* whether no element is NaN or infinite */
@@ -109,12 +113,13 @@ typedef struct {
   /* Networks: net/loops_tpl.h; z, a, y in the layer's activation format, e and d in its deltas' */
 
   /* out = f(z) */
-  void (*activate)(const im_layer* layer, const void* z, int64_t n, void* out);
+  void (*activate)(const im_layer* layer, im_stream stream, const void* z, int64_t n, void* out);
   /* d = requantize(f' * e); x is a for sigmoid and tanh, else z */
-  void (*gate)(const im_layer* layer, const void* x, const void* e, int64_t n, void* d);
+  void (*gate)(const im_layer* layer, im_stream stream, const void* x, const void* e, int64_t n,
+               void* d);
   /* d = requantize(f'(z) * (a - y)), doubled unless half_loss */
-  void (*loss_gradient)(const im_layer* layer, const void* z, const void* a, const void* y,
-                        int64_t n, bool half_loss, void* d);
+  void (*loss_gradient)(const im_layer* layer, im_stream stream, const void* z, const void* a,
+                        const void* y, int64_t n, bool half_loss, void* d);
   /* sum (a - y)**2 * 2**-frac, correctly rounded */
   double (*loss)(const void* a, const void* y, im_elem elem, int64_t n, int frac);
   /* the number of the n rows whose first arg-max is the same in a and y; kind F64, I32, I64 */
@@ -122,8 +127,8 @@ typedef struct {
                          int64_t width);
   /* d = requantize(t / S - y) of cross_entropy; or, where count is not NULL, that is counted; and
    * the loss: net/softmax_tpl.h */
-  void (*cross_entropy_gradient)(const im_net* net, const int32_t* a, const int32_t* y, int64_t n,
-                                 void* d, im_count* count);
+  void (*cross_entropy_gradient)(const im_net* net, im_stream stream, const int32_t* a,
+                                 const int32_t* y, int64_t n, void* d, im_count* count);
   double (*cross_entropy)(const im_net* net, const int32_t* a, const int32_t* y, int64_t n);
   /* the same in float64; room for n * width */
   void (*float_cross_entropy_gradient)(const double* a, const double* y, int64_t n, int64_t width,
@@ -140,7 +145,7 @@ typedef struct {
   /* Counts of observed training: net/observe_tpl.h; `entries` is left to the caller */
 
   /* finite floats that are quantized into fmt */
-  void (*count_reals)(const double* v, int64_t n, im_format fmt, im_count* count);
+  void (*count_reals)(const double* v, int64_t n, im_format fmt, im_stream stream, im_count* count);
   /* the largest of v or, below zero, -1 - v */
   uint64_t (*largest_magnitude)(const void* raw, im_elem elem, int64_t n);
   /* raw values that have not overflowed */
@@ -148,27 +153,29 @@ typedef struct {
   /* raw values of fmt, which saturates; false, with nothing counted, where one is an end of it */
   bool (*count_saturated)(const void* raw, int64_t n, im_format fmt, im_count* count);
   /* what loss_gradient does */
-  void (*count_loss_gradient)(const im_layer* layer, const void* z, const void* a, const void* y,
-                              int64_t n, bool half_loss, im_count* count);
+  void (*count_loss_gradient)(const im_layer* layer, im_stream stream, const void* z, const void* a,
+                              const void* y, int64_t n, bool half_loss, im_count* count);
   /* what `gate` does in a layer of sigmoid or tanh */
-  void (*count_gated)(const im_layer* layer, const void* a, const void* e, int64_t n,
-                      im_count* count);
+  void (*count_gated)(const im_layer* layer, im_stream stream, const void* a, const void* e,
+                      int64_t n, im_count* count);
   /* what `requantize_joined` does, and `update`; g of type elem */
   void (*count_joined)(const void* s, im_elem elem, int64_t n, int k, im_format fmt,
-                       const im_addend* with, im_count* count);
+                       const im_addend* with, im_stream stream, im_count* count);
   void (*count_stored_steps)(const void* w, const void* g, im_elem elem, int64_t n, int k,
-                             im_format fmt, const im_addend* with, im_sizes sizes, im_count* count);
+                             im_format fmt, const im_addend* with, im_stream stream, im_sizes sizes,
+                             im_count* count);
   /* zeros and magnitudes of float steps; and what update_by_real does with them */
   void (*count_real_sizes)(const double* step, int64_t n, int lr_shift, im_count* count);
   void (*count_real_steps)(const void* w, const double* step, int64_t n, im_format fmt,
-                           im_count* count);
+                           im_stream stream, im_count* count);
   /* entries of z (n, n_out) of a relu layer, of kind F64, I32 or I64, whose derivative is 0; and
    * which units have another in some row */
   void (*count_units)(const im_layer* layer, const void* z, im_source_kind kind, int64_t n,
                       int64_t* active, im_count* count);
 
   /* the sums s of a product that are requantized, from k more fraction bits */
-  void (*count_values)(const int64_t* s, int64_t n, int k, im_format fmt, im_count* count);
+  void (*count_values)(const int64_t* s, int64_t n, int k, im_format fmt, im_stream stream,
+                       im_count* count);
 
   /* The same online: net/observe_online_tpl.h; rows of w and m have `width` lanes */
 
@@ -181,7 +188,7 @@ typedef struct {
   void (*range_of_rows)(const double* m, int64_t width, const int32_t* at, int64_t n,
                         double range[2]);
   /* what update_entries does to the rows of n_in inputs, `room` for them, n_out and 16 more: how
-   * steps round; and how weights overflow */
+   * steps round, by a wordless rule; and how weights overflow */
   void (*count_products)(const im_inputs* inputs, int64_t n_in, const int32_t* d, int64_t n_out,
                          int k, im_rounding rounding, int32_t* room, im_count* count);
   void (*count_moved)(const im_inputs* inputs, const int32_t* d, const int32_t* w, int64_t width,
@@ -215,14 +222,21 @@ typedef struct {
   void (*sum_entries)(const im_inputs* inputs, const int32_t* w, int64_t width, int64_t* sums);
   /* w[at][j] = enter(w[at][j] + R(-d[j] * value)), from k more fraction bits, k 1..62, for each
    * input; `inside` promises that no sum leaves fmt, and no d is -2**31. Where dots is not NULL,
-   * first dots[i] = sum over j of d[j] * w[at][j] for input i. */
+   * first dots[i] = sum over j of d[j] * w[at][j] for input i. A wordless rule. */
   void (*update_entries)(const im_inputs* inputs, const int32_t* d, int32_t* w, int64_t width,
                          int k, im_format fmt, bool inside, int64_t* dots);
+  /* The same for a stochastic rule, without dots: the weights of n_in inputs and n_out outputs,
+   * whose element j * n_in + at is w[at][j]. */
+  void (*update_at_random)(const im_inputs* inputs, const int32_t* d, int32_t* w, int64_t n_in,
+                           int64_t n_out, int64_t width, int k, im_format fmt, im_stream stream,
+                           bool inside);
   /* a = f(requantize(sums)), from k more fraction bits, k 1..63, and d = requantize(f' * (a - y)),
    * doubled unless half_loss, for one sample of a linear or relu layer whose deltas have the
-   * fraction width of its outputs; formats of at most 32 bits */
-  void (*end_forward)(const im_layer* layer, int k, bool half_loss, const int64_t* sums,
-                      int64_t width, const int32_t* y, int32_t* a, int32_t* d, im_ending* ending);
+   * fraction width of its outputs; formats of at most 32 bits, and where they are stochastic at
+   * most IM_BLOCK lanes */
+  void (*end_forward)(const im_layer* layer, im_stream stream, int k, bool half_loss,
+                      const int64_t* sums, int64_t width, const int32_t* y, int32_t* a, int32_t* d,
+                      im_ending* ending);
 
   /* Its float parts: net/online_float_tpl.h */
 

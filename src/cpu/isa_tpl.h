@@ -11,6 +11,10 @@
 #include <immintrin.h>
 #endif
 
+#include "lanes_tpl.h"
+
+#include "../arith/philox_tpl.h"
+
 #include "../arith/loops_tpl.h"
 #include "../net/loops_tpl.h"
 #include "../net/observe_tpl.h"
@@ -70,6 +74,7 @@ const im_loops IM_LOOPS_NAME = {
     .list_entries = list_entries,
     .sum_entries = sum_entries,
     .update_entries = update_entries,
+    .update_at_random = update_at_random,
     .end_forward = end_forward,
     .list_reals = list_reals,
     .sum_reals = sum_reals,

@@ -340,10 +340,12 @@ im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_
 
 im_status im_matmul(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_t n, int64_t k,
                     const void* bias, im_elem bias_elem, int bias_shift, im_accumulator accumulator,
-                    int frac_in, im_format fmt, void* out, int kernel, im_scratch* scratch) {
+                    int frac_in, im_format fmt, im_stream stream, void* out, int kernel,
+                    im_scratch* scratch) {
   im_sink sink = {
       .kind = IM_REQUANTIZE,
       .fmt = fmt,
+      .stream = stream,
       .frac_in = frac_in,
       .bias = bias,
       .bias_elem = bias_elem,

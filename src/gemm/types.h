@@ -79,6 +79,7 @@ typedef struct {
 typedef struct {
   im_sink_kind kind;
   im_format fmt;
+  im_stream stream; /* of out, in C order */
   int frac_in;
   const void* bias; /* NULL for none */
   im_elem bias_elem;

@@ -75,12 +75,13 @@ static void axpy(const im_isa* isa, im_matrix a, im_matrix b, int64_t n, int64_t
   }
 }
 
-/* w = enter(w + R(-factor * x)), one loop for each rule so that the choice is outside it. */
+/* w = enter(w + R(-factor * x)), one loop for each rule so that the choice is outside it; wordless
+ * rules, since entries stand apart. */
 static inline void update_row(int32_t* w, int64_t factor, const im_entries* x, int k,
                               im_format rules) {
   for (int i = 0; i < x->count; i++) {
     int32_t* weight = w + x->at[i];
-    *weight = (int32_t)im_update_i64(*weight, factor * x->value[i], k, rules);
+    *weight = (int32_t)im_update_i64(*weight, factor * x->value[i], k, rules, 0);
   }
 }
 
@@ -96,7 +97,7 @@ static void update_outer(im_matrix a, im_matrix b, int64_t m, int64_t n, const i
       if (factor == 0) continue;
       int32_t* w = (int32_t*)sink->out + i * n + column;
 #define UPDATE_ROW(RULES) update_row(w, factor, &entries, k, RULES)
-      IM_FOR_EACH_RULE(fmt, UPDATE_ROW)
+      IM_FOR_EACH_WORDLESS_RULE(fmt, UPDATE_ROW)
 #undef UPDATE_ROW
     }
   }
@@ -135,7 +136,8 @@ bool im_vector_product(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, i
   if (k == 1 && !sink->bias) {
     int shift = sink->frac_in - sink->fmt.frac;
     if (sink->kind == IM_UPDATE && !sink->accumulator.bits && !sink->addend.kept &&
-        sink->fmt.bits <= 32 && im_update_is_narrow(shift, sink->fmt.bits))
+        sink->fmt.bits <= 32 && sink->fmt.rounding != IM_STOCHASTIC &&
+        im_update_is_narrow(shift, sink->fmt.bits))
       update_outer(a, b, m, n, sink);
     else
       outer(isa, a, b, m, n, sink);

@@ -8,7 +8,14 @@ typedef struct {
   const im_loops* loops;
   const im_layer* layer;
   const im_tensors* here;
+  im_stream stream;
 } im_fresh;
+
+static im_stream stream_at(const im_fresh* fresh, int64_t at) {
+  im_stream stream = fresh->stream;
+  stream.first += at;
+  return stream;
+}
 
 static const void* element(const void* raw, im_format fmt, int64_t at) {
   return (const char*)raw + at * (int64_t)im_elem_size(im_elem_of(fmt));
@@ -17,7 +24,7 @@ static const void* element(const void* raw, im_format fmt, int64_t at) {
 static void activate_fresh(const void* context, int64_t at, int64_t count) {
   const im_fresh* f = context;
   im_format fmt = f->layer->activation;
-  f->loops->activate(f->layer, element(f->here->Z, fmt, at), count,
+  f->loops->activate(f->layer, stream_at(f, at), element(f->here->Z, fmt, at), count,
                      (void*)element(f->here->A, fmt, at));
 }
 
@@ -25,7 +32,7 @@ static void gate_fresh(const void* context, int64_t at, int64_t count) {
   const im_fresh* f = context;
   void* d = (void*)element(f->here->D, f->layer->delta, at);
   const void* x = im_derives_from_a(f->layer) ? f->here->A : f->here->Z;
-  f->loops->gate(f->layer, element(x, f->layer->activation, at), d, count, d);
+  f->loops->gate(f->layer, stream_at(f, at), element(x, f->layer->activation, at), d, count, d);
 }
 
 /* Z = requantize(A_below @ W.T + b), A = f(Z). */
@@ -33,10 +40,11 @@ im_status im_layer_forward(im_work* work, int l, int64_t n) {
   const im_layer* layer = &work->net->layers[l - 1];
   im_tensors* here = &work->layers[l];
   im_format below = im_activation_format(work->net, l - 1);
-  im_fresh fresh = {work->isa->loops, layer, here};
+  im_fresh fresh = {work->isa->loops, layer, here, im_stream_of(work, l, IM_ROLE_A)};
   im_sink sink = {
       .kind = IM_REQUANTIZE,
       .fmt = layer->activation,
+      .stream = im_stream_of(work, l, IM_ROLE_Z),
       .frac_in = below.frac + layer->weight.frac,
       .bias = layer->b,
       .bias_elem = im_elem_of(layer->weight),
@@ -58,6 +66,7 @@ static im_status send_error(im_work* work, int l, int64_t n, void* E, const im_f
   im_sink sink = {
       .kind = IM_REQUANTIZE,
       .fmt = layer->delta,
+      .stream = im_stream_of(work, l, IM_ROLE_E),
       .frac_in = above->delta.frac + above->weight.frac,
       .out = E,
       .finish = fresh ? gate_fresh : NULL,
@@ -71,7 +80,8 @@ static im_status send_error(im_work* work, int l, int64_t n, void* E, const im_f
 
 /* D = requantize(f'(Z) * E), in the place of E. */
 im_status im_layer_backward(im_work* work, int l, int64_t n) {
-  const im_fresh fresh = {work->isa->loops, &work->net->layers[l - 1], &work->layers[l]};
+  const im_fresh fresh = {work->isa->loops, &work->net->layers[l - 1], &work->layers[l],
+                          im_stream_of(work, l, IM_ROLE_D)};
   return send_error(work, l, n, work->layers[l].D, &fresh);
 }
 

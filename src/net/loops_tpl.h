@@ -71,27 +71,31 @@ static void hold(const im_layer* layer, const void* z, int64_t n, int64_t low, i
 #undef HOLD
 
 /* requantize(z + 2**(frac + 1)), from frac + 2. */
-static void hard_sigmoid_line(const im_layer* layer, const void* z, int64_t n, void* out) {
+static void hard_sigmoid_line(const im_layer* layer, im_stream stream, const void* z, int64_t n,
+                              void* out) {
   im_format fmt = layer->activation;
   im_elem elem = im_elem_of(fmt);
   bool narrow = fmt.bits <= 62 && fmt.frac <= 60; /* |z| + 2**(frac + 1) <= 2**62 */
   int64_t v[BLOCK];
+  uint32_t room[WORDS];
   for (int64_t at = 0; at < n; at += BLOCK) {
     int64_t count = smaller(n - at, BLOCK);
     load_block(z, elem, at, count, v);
+    const uint32_t* words = random_words(stream, at, count, fmt, room);
     if (narrow) {
       for (int64_t i = 0; i < count; i++) v[i] += INT64_C(2) << fmt.frac;
-      requantize_block(v, count, 2, fmt);
+      requantize_block(v, count, 2, fmt, words);
     } else {
       im_wide two = im_wide_shl(im_wide_of(2), fmt.frac);
       for (int64_t i = 0; i < count; i++)
-        v[i] = im_requantize_wide(im_wide_add(im_wide_of(v[i]), two), 2, fmt);
+        v[i] = im_requantize_wide(im_wide_add(im_wide_of(v[i]), two), 2, fmt,
+                                  im_word(fmt.rounding, words, i));
     }
     store_block(v, count, out, elem, at);
   }
 }
 
-static void activate(const im_layer* layer, const void* z, int64_t n, void* out) {
+static void activate(const im_layer* layer, im_stream stream, const void* z, int64_t n, void* out) {
   /* 1; where that is 2**63, no format reaches it */
   int64_t one = layer->activation.frac < 63 ? INT64_C(1) << layer->activation.frac : INT64_MAX;
   im_elem elem = im_elem_of(layer->activation);
@@ -105,7 +109,7 @@ static void activate(const im_layer* layer, const void* z, int64_t n, void* out)
       return;
     case IM_HARD_TANH: hold(layer, z, n, one < INT64_MAX ? -one : INT64_MIN, one, out); return;
     case IM_HARD_SIGMOID:
-      hard_sigmoid_line(layer, z, n, out);
+      hard_sigmoid_line(layer, stream, z, n, out);
       hold(layer, out, n, 0, one, out);
       return;
     case IM_SIGMOID:
@@ -117,11 +121,13 @@ static void activate(const im_layer* layer, const void* z, int64_t n, void* out)
     case IM_LEAKY_RELU: break;
   }
   int64_t v[BLOCK], part[BLOCK];
+  uint32_t room[WORDS];
   for (int64_t at = 0; at < n; at += BLOCK) {
     int64_t count = smaller(n - at, BLOCK);
     load_block(z, elem, at, count, v);
     memcpy(part, v, (size_t)count * sizeof *v);
-    requantize_block(part, count, layer->slope_shift, layer->activation);
+    requantize_block(part, count, layer->slope_shift, layer->activation,
+                     random_words(stream, at, count, layer->activation, room));
     for (int64_t i = 0; i < count; i++) v[i] = v[i] >= 0 ? v[i] : part[i];
     store_block(v, count, out, elem, at);
   }
@@ -131,12 +137,14 @@ static void activate(const im_layer* layer, const void* z, int64_t n, void* out)
 /* g = requantize(f' * g * 2**-k) into the delta format, in place, with the f' of sigmoid or tanh
  * from a. For frac <= 15 it is at most 2**31 in magnitude, and with |g| <= 2**31 int64 is enough.
  */
-static void gate_smooth(const im_layer* layer, const int64_t* a, int64_t* g, int64_t n, int k) {
+static void gate_smooth(const im_layer* layer, const int64_t* a, int64_t* g, int64_t n, int k,
+                        const uint32_t* words) {
   int one = layer->activation.frac;
   k += 2 * one;
   if (one > 15 || magnitudes(g, n) >= UINT64_C(1) << 31) {
     for (int64_t i = 0; i < n; i++)
-      g[i] = im_requantize_wide(im_wide_times(smooth_slope(layer, a[i]), g[i]), k, layer->delta);
+      g[i] = im_requantize_wide(im_wide_times(smooth_slope(layer, a[i]), g[i]), k, layer->delta,
+                                im_word(layer->delta.rounding, words, i));
     return;
   }
   const int64_t unit = INT64_C(1) << one;
@@ -144,22 +152,23 @@ static void gate_smooth(const im_layer* layer, const int64_t* a, int64_t* g, int
     for (int64_t i = 0; i < n; i++) g[i] *= unit * unit - a[i] * a[i];
   else
     for (int64_t i = 0; i < n; i++) g[i] *= a[i] * (unit - a[i]);
-  requantize_block(g, n, k, layer->delta);
+  requantize_block(g, n, k, layer->delta, words);
 }
 
 /* g = requantize(f' * g * 2**-k) into the delta format, in place; x is what f' is computed from. */
-static void gate_block(const im_layer* layer, const int64_t* x, int64_t* g, int64_t n, int k) {
+static void gate_block(const im_layer* layer, const int64_t* x, int64_t* g, int64_t n, int k,
+                       const uint32_t* words) {
   if (im_derives_from_a(layer)) {
-    gate_smooth(layer, x, g, n, k);
+    gate_smooth(layer, x, g, n, k, words);
     return;
   }
   im_derivative f = derivative(layer);
   int64_t part[BLOCK] = {0};
   if (f.part < f.whole) {
     memcpy(part, g, (size_t)n * sizeof *g);
-    requantize_block(part, n, k + f.part_shift, layer->delta);
+    requantize_block(part, n, k + f.part_shift, layer->delta, words);
   }
-  requantize_block(g, n, k + f.shift, layer->delta);
+  requantize_block(g, n, k + f.shift, layer->delta, words);
   for (int64_t i = 0; i < n; i++) {
     int64_t below = x[i] >= f.part ? part[i] : 0;
     int64_t d = x[i] >= f.whole ? g[i] : below;
@@ -167,7 +176,8 @@ static void gate_block(const im_layer* layer, const int64_t* x, int64_t* g, int6
   }
 }
 
-static void gate(const im_layer* layer, const void* x, const void* e, int64_t n, void* d) {
+static void gate(const im_layer* layer, im_stream stream, const void* x, const void* e, int64_t n,
+                 void* d) {
   im_elem elem = im_elem_of(layer->delta), x_elem = im_elem_of(layer->activation);
   bool keeps_or_drops = layer->function == IM_RELU && !layer->half_at_zero;
   if (keeps_or_drops && elem == IM_I32 && x_elem == IM_I32) {
@@ -176,27 +186,30 @@ static void gate(const im_layer* layer, const void* x, const void* e, int64_t n,
     return;
   }
   int64_t xs[BLOCK], g[BLOCK];
+  uint32_t room[WORDS];
   for (int64_t at = 0; at < n; at += BLOCK) {
     int64_t count = smaller(n - at, BLOCK);
     load_block(x, x_elem, at, count, xs);
     load_block(e, elem, at, count, g);
-    gate_block(layer, xs, g, count, 0);
+    gate_block(layer, xs, g, count, 0, random_words(stream, at, count, layer->delta, room));
     store_block(g, count, d, elem, at);
   }
 }
 
 /* One element of a last layer whose 2 * (a - y) int64 may not hold: not of sigmoid or tanh. */
 static int64_t wide_loss_gradient(const im_layer* layer, int64_t z, int64_t a, int64_t y, int k,
-                                  int doubled) {
+                                  int doubled, uint32_t word) {
   im_derivative f = derivative(layer);
   if (z < f.part || z > f.last) return 0;
   im_wide gradient = im_wide_add(im_wide_of(a), im_wide_negate(im_wide_of(y)));
   gradient = im_wide_shl(gradient, doubled);
-  return im_requantize_wide(gradient, k + (z >= f.whole ? f.shift : f.part_shift), layer->delta);
+  return im_requantize_wide(gradient, k + (z >= f.whole ? f.shift : f.part_shift), layer->delta,
+                            word);
 }
 
-static void loss_gradient(const im_layer* layer, const void* z, const void* a, const void* y,
-                          int64_t n, bool half_loss, void* d) {
+static void loss_gradient(const im_layer* layer, im_stream stream, const void* z, const void* a,
+                          const void* y, int64_t n, bool half_loss, void* d) {
+  uint32_t room[WORDS];
   int64_t xs[BLOCK], as[BLOCK], ys[BLOCK];
   im_elem elem = im_elem_of(layer->activation);
   int k = layer->activation.frac - layer->delta.frac, doubled = !half_loss;
@@ -206,12 +219,14 @@ static void loss_gradient(const im_layer* layer, const void* z, const void* a, c
     load_block(im_derives_from_a(layer) ? a : z, elem, at, count, xs);
     load_block(a, elem, at, count, as);
     load_block(y, elem, at, count, ys);
+    const uint32_t* words = random_words(stream, at, count, layer->delta, room);
     if (narrow) {
       for (int64_t i = 0; i < count; i++) as[i] = (as[i] - ys[i]) * (1 + doubled);
-      gate_block(layer, xs, as, count, k);
+      gate_block(layer, xs, as, count, k, words);
     } else {
       for (int64_t i = 0; i < count; i++)
-        as[i] = wide_loss_gradient(layer, xs[i], as[i], ys[i], k, doubled);
+        as[i] = wide_loss_gradient(layer, xs[i], as[i], ys[i], k, doubled,
+                                   im_word(layer->delta.rounding, words, i));
     }
     store_block(as, count, d, im_elem_of(layer->delta), at);
   }

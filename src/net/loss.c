@@ -31,10 +31,11 @@ void im_loss_backward(im_work* work, int64_t n) {
   const im_net* net = work->net;
   const im_layer* layer = &net->layers[net->depth - 1];
   im_tensors* last = &work->layers[net->depth];
+  im_stream stream = im_stream_of(work, net->depth, IM_ROLE_D);
   if (net->loss == IM_CROSS_ENTROPY)
-    work->isa->loops->cross_entropy_gradient(net, last->A, work->Y, n, last->D, NULL);
+    work->isa->loops->cross_entropy_gradient(net, stream, last->A, work->Y, n, last->D, NULL);
   else
-    work->isa->loops->loss_gradient(layer, last->Z, last->A, work->Y, n * layer->n_out,
+    work->isa->loops->loss_gradient(layer, stream, last->Z, last->A, work->Y, n * layer->n_out,
                                     net->loss == IM_HALF_SSE, last->D);
 }
 

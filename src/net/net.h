@@ -28,6 +28,23 @@ typedef struct {
   void *vW_raw, *vb_raw; /* observed: the new velocities of a fixed step */
 } im_tensors;
 
+/* What is rounded of a layer, as random words count it: docs/numerics.md, section 6. */
+typedef enum {
+  IM_ROLE_Z,
+  IM_ROLE_A,
+  IM_ROLE_E,
+  IM_ROLE_D,
+  IM_ROLE_GW,
+  IM_ROLE_GB,
+  IM_ROLE_STEP_W,
+  IM_ROLE_STEP_B,
+  IM_ROLE_SOURCE, /* inputs of layer 0, targets of the last one */
+  IM_ROLE_REAL_W, /* real values that become weights, or biases */
+  IM_ROLE_REAL_B,
+  IM_ROLE_VELOCITY_W,
+  IM_ROLE_VELOCITY_B
+} im_role;
+
 typedef struct im_online im_online; /* online.c */
 
 typedef struct {
@@ -38,6 +55,8 @@ typedef struct {
   im_tensors* layers; /* depth + 1 */
   im_online* online;  /* depth + 1, or NULL */
   bool looks_at_all;  /* online, observed: the weights have changed since they were last counted */
+  uint32_t step;      /* updates of the network before this one */
+  int64_t first_row;  /* of the batch, in an array that a forward pass takes block by block */
   void* Y;            /* targets, raw and float64 */
   double* Yf;
   int64_t* rows;               /* the rows of the sources that make up the batch */
@@ -85,6 +104,20 @@ static inline im_format im_activation_format(const im_net* net, int l) {
   return l == 0 ? net->input : net->layers[l - 1].activation;
 }
 
+/* The random words of a tensor of layer l = 0 .. depth in the batch under way. */
+static inline im_stream im_stream_of(const im_work* work, int l, im_role role) {
+  const im_layer* layers = work->net->layers;
+  int64_t columns = l == 0 ? layers[0].n_in : layers[l - 1].n_out;
+  return (im_stream){work->net->stream.seed, work->step, 16 * (uint32_t)l + (uint32_t)role,
+                     work->first_row * columns};
+}
+/* Those of real values that become its weights or biases, at the end of the step under way. */
+static inline im_stream im_stream_of_real(const im_work* work, int l, im_role role) {
+  im_stream stream = im_stream_of(work, l, role);
+  stream.step++;
+  return stream;
+}
+
 /* A contiguous raw tensor (rows, columns) of fmt as an operand, and its transpose. */
 static inline im_matrix im_operand(const void* data, im_format fmt, int64_t columns) {
   ptrdiff_t size = (ptrdiff_t)im_elem_size(im_elem_of(fmt));
@@ -96,7 +129,7 @@ static inline im_matrix im_transposed(im_matrix x) {
 
 /* source.c: rows[0 .. n) of the source, into raw (unless NULL) and float64 (unless NULL). */
 void im_read_source(const im_isa* isa, im_source source, const int64_t* rows, int64_t n,
-                    int64_t columns, im_format fmt, void* raw, double* real);
+                    int64_t columns, im_format fmt, im_stream stream, void* raw, double* real);
 
 /* layer.c: one layer l = 1 .. depth for n rows. The backward pass leaves D of layer l, from its
  * E (layer l < depth; from D of layer l + 1) or from the loss (loss.c). */

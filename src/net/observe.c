@@ -31,13 +31,16 @@ static im_status observe_forward(im_work* work, int l, int64_t n, int64_t* activ
       work->isa->loops->count_units(layer, here->Z, kind, n, active, count);
   }
   if (net->forward_float) {
-    if (!net->backward_float) work->isa->loops->count_reals(here->Zf, entries, fmt, count);
+    if (!net->backward_float)
+      work->isa->loops->count_reals(here->Zf, entries, fmt, im_stream_of(work, l, IM_ROLE_Z),
+                                    count);
     return IM_OK;
   }
   if (fmt.overflow == IM_WRAP || !work->isa->loops->count_saturated(here->Z, entries, fmt, count)) {
     im_sink sink = {
         .kind = IM_COUNT_VALUES,
         .fmt = fmt,
+        .stream = im_stream_of(work, l, IM_ROLE_Z),
         .frac_in = below.frac + layer->weight.frac,
         .bias = layer->b,
         .bias_elem = im_elem_of(layer->weight),
@@ -61,23 +64,26 @@ static im_status observe_backward(im_work* work, int l, int64_t n) {
   im_count* count = im_count_of(work, l, IM_D);
   count->entries += (uint64_t)entries;
   if (l == net->depth) {
+    im_stream stream = im_stream_of(work, l, IM_ROLE_D);
     if (net->loss == IM_CROSS_ENTROPY)
-      work->isa->loops->cross_entropy_gradient(net, here->A, work->Y, n, NULL, count);
+      work->isa->loops->cross_entropy_gradient(net, stream, here->A, work->Y, n, NULL, count);
     else
-      work->isa->loops->count_loss_gradient(layer, here->Z, here->A, work->Y, entries,
+      work->isa->loops->count_loss_gradient(layer, stream, here->Z, here->A, work->Y, entries,
                                             net->loss == IM_HALF_SSE, count);
     return IM_OK;
   }
   if (here->E) {
     im_status status = im_layer_error(work, l, n);
     if (status != IM_OK) return status;
-    work->isa->loops->count_gated(layer, here->A, here->E, entries, count);
+    work->isa->loops->count_gated(layer, im_stream_of(work, l, IM_ROLE_D), here->A, here->E,
+                                  entries, count);
   } else {
     work->isa->loops->count_stored(here->D, im_elem_of(layer->delta), entries, count);
   }
   im_sink sink = {
       .kind = IM_COUNT_VALUES,
       .fmt = layer->delta,
+      .stream = im_stream_of(work, l, IM_ROLE_E),
       .frac_in = above->delta.frac + above->weight.frac,
       .count = im_count_of(work, l, IM_E),
       .accumulator = net->accumulator,
@@ -132,7 +138,10 @@ static im_status observe_fixed_steps(im_work* work, int l, int64_t n, const im_p
   int frac = net->two_step ? fmt.frac : of->frac + average_shift;
   im_status status = IM_OK;
   if (net->two_step) {
-    im_sink sink = {.kind = IM_REQUANTIZE, .fmt = fmt, .out = of->g_raw};
+    im_sink sink = {.kind = IM_REQUANTIZE,
+                    .fmt = fmt,
+                    .stream = im_stream_of(work, l, IM_ROLE_GW + of->is_bias),
+                    .out = of->g_raw};
     status = im_gradient_sums(work, l, n, of, sink, average_shift);
   }
   if (of->velocity && status == IM_OK) {
@@ -140,14 +149,16 @@ static im_status observe_fixed_steps(im_work* work, int l, int64_t n, const im_p
     im_elem elem = im_elem_of(fmt);
     fmt = layer->velocity;
     int k = frac + with.lift - fmt.frac;
+    im_stream stream = im_stream_of(work, l, IM_ROLE_VELOCITY_W + of->is_bias);
     im_sink sink = {.kind = IM_COUNT_VALUES,
                     .fmt = fmt,
+                    .stream = stream,
                     .out = of->v_raw,
                     .count = of_velocity,
                     .addend = with};
     if (net->two_step) {
-      loops->count_joined(g, elem, of->count, k, fmt, &with, sink.count);
-      loops->requantize_joined(g, elem, of->count, k, fmt, &with, of->v_raw);
+      loops->count_joined(g, elem, of->count, k, fmt, &with, stream, sink.count);
+      loops->requantize_joined(g, elem, of->count, k, fmt, &with, stream, of->v_raw);
     } else {
       status = im_gradient_sums(work, l, n, of, sink, average_shift + with.lift);
       sink.kind = IM_REQUANTIZE;
@@ -159,10 +170,12 @@ static im_status observe_fixed_steps(im_work* work, int l, int64_t n, const im_p
   }
   if (status != IM_OK) return status;
   im_addend with = im_decay(work, l, of, frac);
+  im_stream stream = im_stream_of(work, l, IM_ROLE_STEP_W + of->is_bias);
   im_sizes sizes = {im_has_optimiser(net), frac + with.lift};
   if (!g) {
     im_sink sink = {.kind = IM_COUNT_STEPS,
                     .fmt = layer->weight,
+                    .stream = stream,
                     .out = of->raw,
                     .count = count,
                     .addend = with,
@@ -171,7 +184,7 @@ static im_status observe_fixed_steps(im_work* work, int l, int64_t n, const im_p
   }
   loops->count_stored_steps(of->raw, g, im_elem_of(fmt), of->count,
                             frac + with.lift + lr_shift - layer->weight.frac, layer->weight, &with,
-                            sizes, count);
+                            stream, sizes, count);
   return IM_OK;
 }
 
@@ -187,19 +200,22 @@ static im_status observe_float_step(im_work* work, int l, const im_parameter* of
   if (of->velocity && !net->update_float) {
     im_count* of_velocity = im_count_of(work, l, of->is_bias ? IM_VB : IM_VW);
     of_velocity->entries += (uint64_t)of->count;
-    loops->count_reals(of->v, of->count, layer->velocity, of_velocity);
+    loops->count_reals(of->v, of->count, layer->velocity,
+                       im_stream_of(work, l, IM_ROLE_VELOCITY_W + of->is_bias), of_velocity);
   }
   loops->scale(g, of->count, -lr_shift);
   for (int64_t i = 0; i < of->count; i++) g[i] = -g[i];
   if (!loops->all_finite(g, of->count)) return IM_NOT_FINITE;
   loops->count_real_sizes(g, of->count, lr_shift, count);
   if (!of->master) {
-    loops->count_real_steps(of->raw, g, of->count, layer->weight, count);
+    loops->count_real_steps(of->raw, g, of->count, layer->weight,
+                            im_stream_of(work, l, IM_ROLE_STEP_W + of->is_bias), count);
     return IM_OK;
   }
   for (int64_t i = 0; i < of->count; i++) g[i] += of->master[i];
   if (!loops->all_finite(g, of->count)) return IM_NOT_FINITE;
-  if (of->raw) loops->count_reals(g, of->count, layer->weight, count);
+  im_stream entering = im_stream_of_real(work, l, IM_ROLE_REAL_W + of->is_bias);
+  if (of->raw) loops->count_reals(g, of->count, layer->weight, entering, count);
   return IM_OK;
 }
 

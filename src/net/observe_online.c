@@ -42,12 +42,12 @@ static im_status observe_forward(im_work* work, int l) {
   }
   if (net->forward_float) {
     if (!net->backward_float)
-      loops->count_reals(tensors->Zf, layer->n_out, layer->activation, count);
+      loops->count_reals(tensors->Zf, layer->n_out, layer->activation, im_wordless, count);
     return IM_OK;
   }
   if (im_online_fits(here->inputs.count, here->inputs.largest, here)) {
     loops->count_values(here->sums, here->width, frac - layer->activation.frac, layer->activation,
-                        count);
+                        im_stream_of(work, l, IM_ROLE_Z), count);
     return IM_OK;
   }
   im_sink sink = im_online_forward_sink(work, l);
@@ -66,8 +66,9 @@ static im_status observe_backward(im_work* work, int l, uint64_t largest) {
   im_count* count = im_count_of(work, l, IM_D);
   count->entries += (uint64_t)layer->n_out;
   if (l == net->depth)
-    loops->count_loss_gradient(layer, reads_A(net, layer) ? tensors->A : tensors->Z, tensors->A,
-                               work->Y, layer->n_out, net->loss == IM_HALF_SSE, count);
+    loops->count_loss_gradient(layer, im_stream_of(work, l, IM_ROLE_D),
+                               reads_A(net, layer) ? tensors->A : tensors->Z, tensors->A, work->Y,
+                               layer->n_out, net->loss == IM_HALF_SSE, count);
   else
     loops->count_stored(tensors->D, IM_I32, layer->n_out, count);
   if (l == 1) return IM_OK;
@@ -77,13 +78,36 @@ static im_status observe_backward(im_work* work, int l, uint64_t largest) {
     loops->dot_rows(tensors->D, here->W, layer->n_in, here->width, here->sums);
     loops->count_values(here->sums, layer->n_in,
                         layer->delta.frac + layer->weight.frac - below->delta.frac, below->delta,
-                        count);
+                        im_stream_of(work, l - 1, IM_ROLE_E), count);
     return IM_OK;
   }
   im_sink sink = im_online_send_sink(work, l);
   sink.kind = IM_COUNT_VALUES;
   sink.count = count;
   return im_online_send_to(work, l, &sink);
+}
+
+/* Where weights round stochastically: output by output, as random words are counted. */
+static void observe_at_random(im_work* work, int l, int k) {
+  enum { CHUNK = 256 };
+  const im_layer* layer = &work->net->layers[l - 1];
+  const im_online* here = &work->online[l];
+  const int32_t *D = work->layers[l].D, *A = here->inputs.value;
+  im_stream stream = im_stream_of(work, l, IM_ROLE_STEP_W);
+  for (int64_t j = 0; j < layer->n_out; j++) {
+    for (int64_t at = 0; at < layer->n_in; at += CHUNK) {
+      int32_t weights[CHUNK];
+      int64_t sums[CHUNK], n = layer->n_in - at < CHUNK ? layer->n_in - at : CHUNK;
+      for (int64_t i = 0; i < n; i++) {
+        weights[i] = here->W[(at + i) * here->width + j];
+        sums[i] = (int64_t)D[j] * A[at + i];
+      }
+      work->isa->loops->count_stored_steps(weights, sums, IM_I64, n, k, layer->weight,
+                                           &(im_addend){.less = -1}, stream, (im_sizes){false, 0},
+                                           im_count_of(work, l, IM_W));
+      stream.first += n;
+    }
+  }
 }
 
 /* Integer steps; those of a bias are few, and counted with their weights. */
@@ -98,9 +122,14 @@ static void observe_fixed_steps(im_work* work, int l, uint64_t largest, int shif
   int k = k_bias + im_activation_format(work->net, l - 1).frac;
   if (layer->b) {
     loops->count_stored_steps(here->W + layer->n_in * here->width, D, IM_I32, layer->n_out, k_bias,
-                              layer->weight, &(im_addend){.less = -1}, (im_sizes){false, 0},
+                              layer->weight, &(im_addend){.less = -1},
+                              im_stream_of(work, l, IM_ROLE_STEP_B), (im_sizes){false, 0},
                               im_count_of(work, l, IM_B));
     inputs.count--; /* it is the last one */
+  }
+  if (layer->weight.rounding == IM_STOCHASTIC) {
+    observe_at_random(work, l, k);
+    return;
   }
   if (!work->observed->only_overflows)
     loops->count_products(&inputs, layer->n_in, D, layer->n_out, k, layer->weight.rounding,
@@ -124,7 +153,7 @@ static void observe_real_elements(im_work* work, int l, const im_reals* reals, d
     loops->count_real_sizes(step, layer->n_out, lr_shift, count);
     if (!here->M)
       loops->count_real_steps(here->W + reals->at[i] * here->width, step, layer->n_out,
-                              layer->weight, count);
+                              layer->weight, im_wordless, count);
   }
   count->exact_zeros += (uint64_t)((layer->n_in - reals->count) * layer->n_out);
 }
@@ -142,7 +171,7 @@ static void observe_real_steps(im_work* work, int l, double rate, int lr_shift) 
     loops->count_real_sizes(step, layer->n_out, lr_shift, im_count_of(work, l, IM_B));
     if (!here->M)
       loops->count_real_steps(here->W + layer->n_in * here->width, step, layer->n_out, fmt,
-                              im_count_of(work, l, IM_B));
+                              im_wordless, im_count_of(work, l, IM_B));
     reals.count--;
   }
   enum { MOST_SHIFT = 900 }; /* 2**(lr_shift + 40) is a float64 */
@@ -199,16 +228,16 @@ void im_online_observe_weights(im_work* work, int l, bool all) {
   if (!layer->W) return; /* no part is fixed */
   if (has_bias)
     loops->count_reals(here->M + layer->n_in * here->width, layer->n_out, layer->weight,
-                       im_count_of(work, l, IM_B));
+                       im_wordless, im_count_of(work, l, IM_B));
   /* R is monotonic: the widest value, and one outside, is what an end of the range becomes. */
   double range[2];
   im_count ends = {0};
   loops->range_of_rows(here->M, here->width, at, rows, range);
-  loops->count_reals(range, 2, layer->weight, &ends);
+  loops->count_reals(range, 2, layer->weight, im_wordless, &ends);
   if (ends.widest_bits > count->widest_bits) count->widest_bits = ends.widest_bits;
   here->outside = here->outside || ends.overflows > 0;
   if (!here->outside) return;
   uint64_t before = count->overflows;
-  loops->count_reals(here->M, layer->n_in * here->width, layer->weight, count);
+  loops->count_reals(here->M, layer->n_in * here->width, layer->weight, im_wordless, count);
   here->outside = count->overflows > before;
 }

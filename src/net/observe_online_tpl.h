@@ -181,7 +181,7 @@ static void count_products(const im_inputs* inputs, int64_t n_in, const int32_t*
   }
 #define COUNT(ROUNDING) \
   count_grid(room, n, steps, deltas, k, ROUNDING, &vanished, &minus_ones, count)
-  IM_FOR_EACH_ROUNDING(rounding, COUNT)
+  IM_FOR_EACH_WORDLESS_ROUNDING(rounding, COUNT)
 #undef COUNT
   uint64_t zeros = (uint64_t)((n - inputs_left) * deltas);
   count->lost_steps += vanished - zeros;
@@ -199,7 +199,7 @@ IM_INLINE void count_moved_rows(const im_inputs* inputs, const int32_t* d, const
     int64_t x = inputs->value[inputs->at[i]];
     const int32_t* row = w + inputs->at[i] * width;
     for (int64_t j = 0; j < width; j++) {
-      uint64_t magnitude = magnitude_of(row[j] + im_round_shift(-x * d[j], k, rounding));
+      uint64_t magnitude = magnitude_of(row[j] + im_round_shift(-x * d[j], k, rounding, 0));
       all |= magnitude;
       outside += magnitude >> (bits - 1) != 0;
     }
@@ -210,7 +210,7 @@ IM_INLINE void count_moved_rows(const im_inputs* inputs, const int32_t* d, const
 static void count_moved(const im_inputs* inputs, const int32_t* d, const int32_t* w, int64_t width,
                         int k, im_format fmt, im_count* count){
 #define COUNT(ROUNDING) count_moved_rows(inputs, d, w, width, k, fmt.bits, ROUNDING, count)
-    IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+    IM_FOR_EACH_WORDLESS_ROUNDING(fmt.rounding, COUNT)
 #undef COUNT
 }
 
@@ -230,7 +230,7 @@ IM_INLINE void count_real_column(const double* x, int64_t n, double d, double ra
     low += sized & UINT32_MAX;
     high += sized >> 32;
     if (!rounds) continue;
-    im_small_step here = round_small_step(step, scale, rounding);
+    im_small_step here = round_small_step(step, scale, rounding, 0);
     lost += here.lost;
     artefacts += here.artefact;
     errors_low += (uint64_t)here.error & UINT32_MAX;
@@ -256,7 +256,7 @@ static void count_real_products(const im_reals* reals, int64_t n_in, const doubl
 #define COUNT(ROUNDING) \
   count_real_column(reals->value, reals->count, d[j], rate, up, true, scale, ROUNDING, count)
     if (rounds) {
-      IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+      IM_FOR_EACH_WORDLESS_ROUNDING(fmt.rounding, COUNT)
     } else {
       count_real_column(reals->value, reals->count, d[j], rate, up, false, scale, IM_FLOOR, count);
     }
@@ -276,7 +276,7 @@ IM_INLINE void count_real_moved_rows(const im_reals* reals, const double* d, dou
     const int32_t* row = w + reals->at[i] * width;
     for (int64_t j = 0; j < width; j++) {
       double step = im_step_of(d[j], x, rate);
-      uint64_t magnitude = magnitude_of(row[j] + im_round_small(step, scale, rounding));
+      uint64_t magnitude = magnitude_of(row[j] + im_round_small(step, scale, rounding, 0));
       all |= magnitude;
       outside += magnitude >> (fmt.bits - 1) != 0;
     }
@@ -287,6 +287,6 @@ IM_INLINE void count_real_moved_rows(const im_reals* reals, const double* d, dou
 static void count_real_moved(const im_reals* reals, const double* d, double rate, const int32_t* w,
                              int64_t width, im_format fmt, im_count* count) {
 #define COUNT(ROUNDING) count_real_moved_rows(reals, d, rate, w, width, fmt, ROUNDING, count)
-  IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
+  IM_FOR_EACH_WORDLESS_ROUNDING(fmt.rounding, COUNT)
 #undef COUNT
 }

@@ -37,47 +37,62 @@ static void count_all(im_count* count, uint64_t all, uint64_t outside) {
 /* Values that enter a format ------------------------------------------------------------------- */
 
 /* s * 2**-k, rounded. Scaled up, a value is as many bits wider, but 0 is not. */
-static void count_value(im_long s, int k, im_format fmt, im_count* count) {
+static void count_value(im_long s, int k, im_format fmt, uint32_t word, im_count* count) {
   int width = im_long_is(s, 0) ? 1
-              : k <= 0         ? im_long_width(s) - k
-                               : im_long_width(im_round_long(s, k, fmt.rounding, fmt.overflow));
+              : k <= 0 ? im_long_width(s) - k
+                       : im_long_width(im_round_long(s, k, fmt.rounding, fmt.overflow, word));
   count_width(count, width, fmt.bits);
 }
 
 /* The same of int64, k 1..63. */
 IM_INLINE void count_rounded(const int64_t* s, int64_t n, int k, int bits, im_rounding rounding,
-                             im_count* count) {
+                             const uint32_t* words, im_count* count) {
   uint64_t all = 0, outside = 0;
   for (int64_t i = 0; i < n; i++) {
-    uint64_t magnitude = magnitude_of(im_round_shift(s[i], k, rounding));
+    uint32_t word = im_word(rounding, words, i);
+    uint64_t magnitude = magnitude_of(im_round_shift(s[i], k, rounding, word));
     all |= magnitude;
     outside += magnitude >> (bits - 1) != 0;
   }
   count_all(count, all, outside);
 }
 
-static void count_values(const int64_t* s, int64_t n, int k, im_format fmt, im_count* count) {
+static void count_sums(const int64_t* s, int64_t n, int k, im_format fmt, const uint32_t* words,
+                       im_count* count) {
   if (k >= 1 && k <= 63) {
-#define COUNT(ROUNDING) count_rounded(s, n, k, fmt.bits, ROUNDING, count)
+#define COUNT(ROUNDING) count_rounded(s, n, k, fmt.bits, ROUNDING, words, count)
     IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
 #undef COUNT
     return;
   }
-  for (int64_t i = 0; i < n; i++) count_value(im_long_of_i64(s[i]), k, fmt, count);
+  for (int64_t i = 0; i < n; i++)
+    count_value(im_long_of_i64(s[i]), k, fmt, im_word(fmt.rounding, words, i), count);
+}
+
+static void count_values(const int64_t* s, int64_t n, int k, im_format fmt, im_stream stream,
+                         im_count* count) {
+  uint32_t room[WORDS];
+  for (int64_t at = 0; at < n; at += BLOCK) {
+    int64_t here = smaller(n - at, BLOCK);
+    count_sums(s + at, here, k, fmt, random_words(stream, at, here, fmt, room), count);
+  }
 }
 
 /* The same of what requantize_joined does. */
 static void count_joined(const void* s, im_elem elem, int64_t n, int k, im_format fmt,
-                         const im_addend* with, im_count* count) {
+                         const im_addend* with, im_stream stream, im_count* count) {
   int64_t v[BLOCK];
+  uint32_t room[WORDS];
   for (int64_t at = 0; at < n; at += BLOCK) {
     int64_t here = smaller(n - at, BLOCK);
     load_block(s, elem, at, here, v);
+    const uint32_t* words = random_words(stream, at, here, fmt, room);
     if (join(with, at, v, here))
-      count_values(v, here, k, fmt, count);
+      count_sums(v, here, k, fmt, words, count);
     else
       for (int64_t i = 0; i < here; i++)
-        count_value(join_one(with, at + i, im_wide_of(v[i])), k, fmt, count);
+        count_value(join_one(with, at + i, im_wide_of(v[i])), k, fmt,
+                    im_word(fmt.rounding, words, i), count);
   }
 }
 
@@ -123,10 +138,11 @@ static im_long take_apart(double v, int* bits) {
 }
 
 IM_INLINE void count_small_reals(const double* v, int64_t n, double scale, int bits,
-                                 im_rounding rounding, im_count* count) {
+                                 im_rounding rounding, const uint32_t* words, im_count* count) {
   uint64_t all = 0, outside = 0;
   for (int64_t i = 0; i < n; i++) {
-    uint64_t magnitude = magnitude_of(im_round_small(v[i], scale, rounding));
+    uint32_t word = im_word(rounding, words, i);
+    uint64_t magnitude = magnitude_of(im_round_small(v[i], scale, rounding, word));
     all |= magnitude;
     outside += magnitude >> (bits - 1) != 0;
   }
@@ -134,12 +150,15 @@ IM_INLINE void count_small_reals(const double* v, int64_t n, double scale, int b
 }
 
 /* Finite floats that are quantized. */
-static void count_reals(const double* v, int64_t n, im_format fmt, im_count* count) {
+static void count_reals(const double* v, int64_t n, im_format fmt, im_stream stream,
+                        im_count* count) {
   double scale = im_small_scale(fmt);
+  uint32_t room[WORDS];
   for (int64_t at = 0; at < n; at += BLOCK, v += BLOCK) {
     int64_t here = smaller(n - at, BLOCK);
+    const uint32_t* words = random_words(stream, at, here, fmt, room);
     if (all_small(v, here, scale)) {
-#define COUNT(ROUNDING) count_small_reals(v, here, scale, fmt.bits, ROUNDING, count)
+#define COUNT(ROUNDING) count_small_reals(v, here, scale, fmt.bits, ROUNDING, words, count)
       IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
 #undef COUNT
       continue;
@@ -147,28 +166,37 @@ static void count_reals(const double* v, int64_t n, im_format fmt, im_count* cou
     for (int64_t i = 0; i < here; i++) {
       int bits;
       im_long mantissa = take_apart(v[i], &bits);
-      count_value(mantissa, bits - fmt.frac, fmt, count);
+      count_value(mantissa, bits - fmt.frac, fmt, im_word(fmt.rounding, words, i), count);
     }
   }
 }
 
 /* f' * e * 2**-k with the f' of sigmoid or tanh. */
-static void count_smooth(const im_layer* layer, int64_t a, int64_t e, int k, im_count* count) {
+static void count_smooth(const im_layer* layer, int64_t a, int64_t e, int k, uint32_t word,
+                         im_count* count) {
   im_wide d = im_wide_times(smooth_slope(layer, a), e);
-  count_value(im_long_of(d), k + 2 * layer->activation.frac, layer->delta, count);
+  count_value(im_long_of(d), k + 2 * layer->activation.frac, layer->delta, word, count);
 }
 
 /* D of a layer of sigmoid or tanh, from A and E. */
-static void count_gated(const im_layer* layer, const void* a, const void* e, int64_t n,
-                        im_count* count) {
-  for (int64_t i = 0; i < n; i++)
+static void count_gated(const im_layer* layer, im_stream stream, const void* a, const void* e,
+                        int64_t n, im_count* count) {
+  uint32_t room[WORDS];
+  const uint32_t* words = room;
+  for (int64_t i = 0; i < n; i++) {
+    if (i % BLOCK == 0) words = random_words(stream, i, smaller(n - i, BLOCK), layer->delta, room);
     count_smooth(layer, im_load(a, im_elem_of(layer->activation), i),
-                 im_load(e, im_elem_of(layer->delta), i), 0, count);
+                 im_load(e, im_elem_of(layer->delta), i), 0,
+                 im_word(layer->delta.rounding, words, i % BLOCK), count);
+  }
 }
 
 /* D of the last layer, f'(z) * (a - y), doubled unless half_loss. */
-static void count_loss_gradient(const im_layer* layer, const void* z, const void* a, const void* y,
-                                int64_t n, bool half_loss, im_count* count) {
+static void count_loss_gradient(const im_layer* layer, im_stream stream, const void* z,
+                                const void* a, const void* y, int64_t n, bool half_loss,
+                                im_count* count) {
+  uint32_t room[WORDS];
+  const uint32_t* words = room;
   im_derivative f = derivative(layer);
   im_elem elem = im_elem_of(layer->activation);
   int k = layer->activation.frac - layer->delta.frac - !half_loss;
@@ -188,15 +216,19 @@ static void count_loss_gradient(const im_layer* layer, const void* z, const void
     return;
   }
   for (int64_t i = 0; i < n; i++) {
+    if (i % BLOCK == 0) words = random_words(stream, i, smaller(n - i, BLOCK), layer->delta, room);
+    uint32_t word = im_word(layer->delta.rounding, words, i % BLOCK);
     int64_t at = im_load(z, elem, i);
     im_long difference = im_long_add(im_long_of_i64(im_load(a, elem, i)),
                                      im_long_negate(im_long_of_i64(im_load(y, elem, i))));
     if (smooth)
-      count_smooth(layer, im_load(a, elem, i), im_load(a, elem, i) - im_load(y, elem, i), k, count);
+      count_smooth(layer, im_load(a, elem, i), im_load(a, elem, i) - im_load(y, elem, i), k, word,
+                   count);
     else if (at < f.part || at > f.last)
       count_width(count, 1, layer->delta.bits); /* a zero */
     else
-      count_value(difference, k + (at >= f.whole ? f.shift : f.part_shift), layer->delta, count);
+      count_value(difference, k + (at >= f.whole ? f.shift : f.part_shift), layer->delta, word,
+                  count);
   }
 }
 
@@ -215,7 +247,7 @@ static int sum_width(int64_t w, im_long s, int n) {
 }
 
 /* The step s * 2**-k of the weight w. */
-static void count_step(int64_t w, im_long s, int k, im_format fmt, im_count* count) {
+static void count_step(int64_t w, im_long s, int k, im_format fmt, uint32_t word, im_count* count) {
   bool half, sticky, half_below, sticky_below;
   if (im_long_is(s, 0)) count->exact_zeros++;
   if (k <= 0) {
@@ -223,12 +255,12 @@ static void count_step(int64_t w, im_long s, int k, im_format fmt, im_count* cou
     return;
   }
   im_long q = im_long_floor_shift(s, k, &half, &sticky);
-  uint64_t lost = 2 * (uint64_t)half + sticky;
-  uint64_t up = im_round_up(fmt.rounding, lost, 2, (int64_t)q.limb[0], im_long_negative(s));
+  uint64_t up = im_long_up(s, k, q, half, sticky, fmt.rounding, word);
   im_long rounded = im_long_add(q, im_long_of_i64((int64_t)up));
   if (im_long_is(rounded, 0) && !im_long_is(s, 0)) count->lost_steps++;
-  /* -1 of more than -1/2; there is no 1 of less than 1/2, as no rounding goes up from there. */
+  /* -1 of more than -1/2, or 1 of less than 1/2. */
   if (im_long_is(rounded, -1) && !up && half && sticky) count->artefact_steps++;
+  if (im_long_is(q, 0) && up && !half) count->artefact_steps++;
   im_wide error; /* the bits below the last place, or what is missing there */
   const uint64_t mask = (UINT64_C(1) << ERROR_BITS) - 1;
   if (k <= ERROR_BITS) {
@@ -274,20 +306,22 @@ static void count_small_sizes(const int64_t* s, int64_t n, int frac, im_count* c
 /* The same where im_update_is_narrow and |s| < 2**63, n at most BLOCK. Sums of magnitudes and of
  * errors, which are below 2**63, go by halves of 32 bits. */
 IM_INLINE void count_narrow_steps(const int64_t* w, const int64_t* sums, int64_t n, int k, int bits,
-                                  im_rounding rounding, im_count* count) {
+                                  im_rounding rounding, const uint32_t* words, im_count* count) {
   const uint64_t whole = UINT64_C(1) << k, low_half = UINT32_MAX;
   uint64_t zeros = 0, lost = 0, artefacts = 0, outside = 0, all = 0;
   uint64_t sizes_low = 0, sizes_high = 0, errors_low = 0, errors_high = 0;
   for (int64_t i = 0; i < n; i++) {
     int64_t s = -sums[i], q = s >> k;
     uint64_t below = (uint64_t)s & (whole - 1);
-    int64_t up = (int64_t)im_round_up(rounding, below, k, q, (uint64_t)s >> 63);
+    uint32_t word = im_word(rounding, words, i);
+    int64_t up = (int64_t)im_round_up(rounding, below, k, q, (uint64_t)s >> 63, word);
     int64_t rounded = q + up;
     uint64_t size = (uint64_t)(s < 0 ? -s : s), error = up ? whole - below : below;
     uint64_t magnitude = magnitude_of(w[i] + rounded);
     zeros += s == 0;
     lost += (rounded == 0) & (s != 0);
     artefacts += (rounded == -1) & (up == 0) & (below > whole / 2);
+    if (rounding == IM_STOCHASTIC) artefacts += (q == 0) & (up == 1) & (below < whole / 2);
     sizes_low += size & low_half;
     sizes_high += size >> 32;
     errors_low += error & low_half;
@@ -306,7 +340,8 @@ IM_INLINE void count_narrow_steps(const int64_t* w, const int64_t* sums, int64_t
 
 /* The steps of n weights from `at` on by the negatives of exact sums; n at most BLOCK. */
 static void count_steps(const void* w, im_elem elem, int64_t at, const int64_t* sums, int64_t n,
-                        int k, im_format fmt, im_sizes sizes, im_count* count) {
+                        int k, im_format fmt, const uint32_t* words, im_sizes sizes,
+                        im_count* count) {
   int64_t weights[BLOCK];
   load_block(w, elem, at, n, weights);
   uint64_t largest = magnitudes(sums, n);
@@ -314,7 +349,7 @@ static void count_steps(const void* w, im_elem elem, int64_t at, const int64_t* 
       largest < (sizes.optimised ? INT64_MAX / 2 : INT64_MAX)) {
     uint64_t before[3]; /* of an optimiser's steps, what is added there is not their magnitude */
     memcpy(before, count->step_sum, sizeof before);
-#define COUNT(ROUNDING) count_narrow_steps(weights, sums, n, k, fmt.bits, ROUNDING, count)
+#define COUNT(ROUNDING) count_narrow_steps(weights, sums, n, k, fmt.bits, ROUNDING, words, count)
     IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
 #undef COUNT
     if (!sizes.optimised) return;
@@ -325,26 +360,29 @@ static void count_steps(const void* w, im_elem elem, int64_t at, const int64_t* 
   for (int64_t i = 0; i < n; i++) {
     im_long s = im_long_of_i64(sums[i]);
     count_size(s, sizes, count);
-    count_step(weights[i], im_long_negate(s), k, fmt, count);
+    count_step(weights[i], im_long_negate(s), k, fmt, im_word(fmt.rounding, words, i), count);
   }
 }
 
 /* The steps of n weights by stored gradients, or by what they are joined with. */
 static void count_stored_steps(const void* w, const void* g, im_elem elem, int64_t n, int k,
-                               im_format fmt, const im_addend* with, im_sizes sizes,
-                               im_count* count) {
+                               im_format fmt, const im_addend* with, im_stream stream,
+                               im_sizes sizes, im_count* count) {
   int64_t gradient[BLOCK];
+  uint32_t room[WORDS];
   for (int64_t at = 0; at < n; at += BLOCK) {
     int64_t here = smaller(n - at, BLOCK);
     load_block(g, elem, at, here, gradient);
+    const uint32_t* words = random_words(stream, at, here, fmt, room);
     if (join(with, at, gradient, here)) {
-      count_steps(w, im_elem_of(fmt), at, gradient, here, k, fmt, sizes, count);
+      count_steps(w, im_elem_of(fmt), at, gradient, here, k, fmt, words, sizes, count);
       continue;
     }
     for (int64_t i = 0; i < here; i++) {
       im_long s = join_one(with, at + i, im_wide_of(gradient[i]));
       count_size(s, sizes, count);
-      count_step(im_load(w, im_elem_of(fmt), at + i), im_long_negate(s), k, fmt, count);
+      count_step(im_load(w, im_elem_of(fmt), at + i), im_long_negate(s), k, fmt,
+                 im_word(fmt.rounding, words, i), count);
     }
   }
 }
@@ -378,9 +416,10 @@ typedef struct {
   uint64_t lost, artefact;
 } im_small_step;
 
-IM_INLINE im_small_step round_small_step(double step, double scale, im_rounding rounding) {
+IM_INLINE im_small_step round_small_step(double step, double scale, im_rounding rounding,
+                                         uint32_t word) {
   const int64_t one = INT64_C(1) << ERROR_BITS;
-  int64_t rounded = im_round_small(step, scale, rounding);
+  int64_t rounded = im_round_small(step, scale, rounding, word);
   double size = fabs(step * scale);
   int64_t whole = (int64_t)size;
   double fraction = (size - (double)whole) * 0x1p62;
@@ -394,11 +433,11 @@ IM_INLINE im_small_step round_small_step(double step, double scale, im_rounding 
 }
 
 IM_INLINE void count_small_steps(const int64_t* w, const double* step, int64_t n, im_format fmt,
-                                 im_rounding rounding, im_count* count) {
+                                 im_rounding rounding, const uint32_t* words, im_count* count) {
   const double scale = im_small_scale(fmt);
   uint64_t lost = 0, artefacts = 0, outside = 0, all = 0, errors_low = 0, errors_high = 0;
   for (int64_t i = 0; i < n; i++) {
-    im_small_step here = round_small_step(step[i], scale, rounding);
+    im_small_step here = round_small_step(step[i], scale, rounding, im_word(rounding, words, i));
     uint64_t magnitude = magnitude_of(w[i] + here.rounded);
     lost += here.lost;
     artefacts += here.artefact;
@@ -415,13 +454,15 @@ IM_INLINE void count_small_steps(const int64_t* w, const double* step, int64_t n
 
 /* Finite float steps of n weights, how they round. */
 static void count_real_steps(const void* w, const double* step, int64_t n, im_format fmt,
-                             im_count* count) {
+                             im_stream stream, im_count* count) {
   int64_t weights[BLOCK];
+  uint32_t room[WORDS];
   for (int64_t at = 0; at < n; at += BLOCK, step += BLOCK) {
     int64_t here = smaller(n - at, BLOCK);
     load_block(w, im_elem_of(fmt), at, here, weights);
+    const uint32_t* words = random_words(stream, at, here, fmt, room);
     if (fmt.bits <= 62 && all_small(step, here, im_small_scale(fmt))) {
-#define COUNT(ROUNDING) count_small_steps(weights, step, here, fmt, ROUNDING, count)
+#define COUNT(ROUNDING) count_small_steps(weights, step, here, fmt, ROUNDING, words, count)
       IM_FOR_EACH_ROUNDING(fmt.rounding, COUNT)
 #undef COUNT
       continue;
@@ -430,7 +471,8 @@ static void count_real_steps(const void* w, const double* step, int64_t n, im_fo
     for (int64_t i = 0; i < here; i++) {
       int bits;
       im_long mantissa = take_apart(step[i], &bits);
-      count_step(weights[i], mantissa, bits - fmt.frac, fmt, count);
+      count_step(weights[i], mantissa, bits - fmt.frac, fmt, im_word(fmt.rounding, words, i),
+                 count);
     }
     count->exact_zeros = zeros;
   }

@@ -33,6 +33,11 @@ uint64_t im_online_largest(const int32_t* v, int64_t n) {
 /* The rows of a layer's transposed weights. */
 static int64_t rows_of(const im_layer* layer) { return layer->n_in + im_has_bias(layer); }
 
+static bool is_stochastic(const im_layer* layer) {
+  return layer->activation.rounding == IM_STOCHASTIC || layer->weight.rounding == IM_STOCHASTIC ||
+         layer->delta.rounding == IM_STOCHASTIC;
+}
+
 bool im_trains_online(const im_net* net, int64_t batch, int64_t count, int shift) {
   /* Turning the weights round and back costs about as much as this many steps save. */
   enum { FEWEST_STEPS = 8 };
@@ -42,12 +47,14 @@ bool im_trains_online(const im_net* net, int64_t batch, int64_t count, int shift
   if (net->accumulator.bits && raw) return false; /* sums here are exact, in any order */
   if (im_has_optimiser(net)) return false;        /* weights change whose inputs are zero */
   if (net->two_step && !net->backward_float) return false; /* a stored gradient is rounded twice */
+  if (im_has_float_part(net) && net->input.rounding == IM_STOCHASTIC) return false;
   if (!fixed_steps && (shift < -1023 || shift > 1022)) return false; /* 2**-shift is a float64 */
   for (int l = 1; l <= net->depth; l++) {
     const im_layer* layer = &net->layers[l - 1];
     im_format below = im_activation_format(net, l - 1);
     int k = layer->delta.frac + below.frac + shift - layer->weight.frac;
     if (layer->function > IM_LEAKY_RELU) return false;
+    if (im_has_float_part(net) && is_stochastic(layer)) return false;
     if (raw && (below.bits > 32 || layer->activation.bits > 32)) return false;
     if ((raw || !net->update_float) && layer->weight.bits > 32) return false;
     if (!net->backward_float && layer->delta.bits > 32) return false;
@@ -131,9 +138,10 @@ static void turn_out(im_work* work) {
     turn_layer(work, l, false);
     if (!work->online[l].M || !layer->W) continue;
     im_quantize(work->isa, layer->master_W, IM_SOURCE_F64, layer->n_out * layer->n_in,
-                layer->weight, layer->W);
+                layer->weight, im_wordless, layer->W);
     if (layer->b)
-      im_quantize(work->isa, layer->master_b, IM_SOURCE_F64, layer->n_out, layer->weight, layer->b);
+      im_quantize(work->isa, layer->master_b, IM_SOURCE_F64, layer->n_out, layer->weight,
+                  im_wordless, layer->b);
   }
 }
 
@@ -173,6 +181,7 @@ im_sink im_online_forward_sink(const im_work* work, int l) {
   return (im_sink){
       .kind = IM_REQUANTIZE,
       .fmt = layer->activation,
+      .stream = im_stream_of(work, l, IM_ROLE_Z),
       .frac_in = below.frac + layer->weight.frac,
       .bias = layer->b ? here->W + layer->n_in * here->width : NULL,
       .bias_elem = IM_I32,
@@ -199,13 +208,14 @@ im_status im_online_forward(im_work* work, int l) {
   if (im_online_fits(here->inputs.count, here->inputs.largest, here)) {
     work->isa->loops->sum_entries(&here->inputs, here->W, here->width, here->sums);
     work->isa->loops->requantize(here->sums, IM_I64, here->width, frac, layer->activation,
-                                 tensors->Z);
+                                 im_stream_of(work, l, IM_ROLE_Z), tensors->Z);
   } else {
     im_sink sink = im_online_forward_sink(work, l);
     im_status status = im_online_product(work, l, &sink);
     if (status != IM_OK) return status;
   }
-  work->isa->loops->activate(layer, tensors->Z, layer->n_out, tensors->A);
+  work->isa->loops->activate(layer, im_stream_of(work, l, IM_ROLE_A), tensors->Z, layer->n_out,
+                             tensors->A);
   return IM_OK;
 }
 
@@ -222,12 +232,14 @@ im_status im_online_forward_to_loss(im_work* work, int32_t* right, double* loss,
   int k = im_activation_format(net, l - 1).frac + layer->weight.frac - layer->activation.frac;
   bool whole = layer->function == IM_LINEAR ||
                (layer->function == IM_RELU && !layer->half_at_zero); /* f' is 0 or 1 */
-  if (whole && k >= 1 && k <= 63 && layer->activation.frac == layer->delta.frac &&
+  bool has_room = layer->activation.rounding != IM_STOCHASTIC || here->width <= IM_BLOCK;
+  if (whole && has_room && k >= 1 && k <= 63 && layer->activation.frac == layer->delta.frac &&
       im_online_fits(here->inputs.count, here->inputs.largest, here)) {
     im_ending ending;
     work->isa->loops->sum_entries(&here->inputs, here->W, here->width, here->sums);
-    work->isa->loops->end_forward(layer, k, net->loss == IM_HALF_SSE, here->sums, here->width,
-                                  work->Y, tensors->A, tensors->D, &ending);
+    work->isa->loops->end_forward(layer, im_stream_of(work, l, IM_ROLE_Z), k,
+                                  net->loss == IM_HALF_SSE, here->sums, here->width, work->Y,
+                                  tensors->A, tensors->D, &ending);
     if (right) *right = ending.right;
     if (loss)
       *loss = ending.squares >= 0 ? im_scale((double)ending.squares, -fraction) : im_loss(work, 1);
@@ -247,6 +259,7 @@ im_sink im_online_send_sink(const im_work* work, int l) {
   const im_layer* layer = &work->net->layers[l - 1];
   return (im_sink){.kind = IM_REQUANTIZE,
                    .fmt = work->net->layers[l - 2].delta,
+                   .stream = im_stream_of(work, l - 1, IM_ROLE_E),
                    .frac_in = layer->delta.frac + layer->weight.frac,
                    .out = work->layers[l - 1].D};
 }
@@ -263,6 +276,25 @@ im_status im_online_send(im_work* work, int l) {
   return im_online_send_to(work, l, &sink);
 }
 
+/* The same where weights round stochastically. Random words are counted through W, and through b: a
+ * bias is no input here. `dots` takes the products of all rows. */
+static void update_at_random(im_work* work, int l, int k, bool inside, int64_t* dots) {
+  const im_layer* layer = &work->net->layers[l - 1];
+  const im_loops* loops = work->isa->loops;
+  im_online* here = &work->online[l];
+  const int32_t* D = work->layers[l].D;
+  im_inputs inputs = here->inputs;
+  if (dots) loops->dot_rows(D, here->W, layer->n_in, here->width, dots);
+  if (layer->b) {
+    inputs.count--; /* it is the last one */
+    loops->update(here->W + layer->n_in * here->width, D, layer->delta, layer->n_out,
+                  k - im_activation_format(work->net, l - 1).frac, layer->weight,
+                  &(im_addend){.less = -1}, im_stream_of(work, l, IM_ROLE_STEP_B));
+  }
+  loops->update_at_random(&inputs, D, here->W, layer->n_in, layer->n_out, here->width, k,
+                          layer->weight, im_stream_of(work, l, IM_ROLE_STEP_W), inside);
+}
+
 void im_online_update(im_work* work, int l, uint64_t largest, int shift, int64_t* dots) {
   const im_layer* layer = &work->net->layers[l - 1];
   im_online* here = &work->online[l];
@@ -270,8 +302,17 @@ void im_online_update(im_work* work, int l, uint64_t largest, int shift, int64_t
       layer->delta.frac + im_activation_format(work->net, l - 1).frac + shift - layer->weight.frac;
   uint64_t step = (largest * here->inputs.largest >> k) + 1; /* rounded up; a product <= 2**62 */
   bool inside = im_online_stays_inside(here, layer, step) && largest <= INT32_MAX;
+  if (layer->weight.rounding == IM_STOCHASTIC) {
+    update_at_random(work, l, k, inside, dots);
+    return;
+  }
   work->isa->loops->update_entries(&here->inputs, work->layers[l].D, here->W, here->width, k,
                                    layer->weight, inside, dots);
+}
+
+/* Entries of v, those of a list, go to their places among n; the others are zero. */
+static void spread(int64_t* v, const int32_t* at, int64_t count, int64_t n) {
+  for (int64_t k = n - 1; k >= 0; k--) v[k] = count > 0 && at[count - 1] == k ? v[--count] : 0;
 }
 
 /* The update of layer l from its D, of which `largest` is the largest magnitude, and D of the
@@ -289,11 +330,19 @@ static im_status backward(im_work* work, int l, uint64_t largest, int shift) {
   if (!sends) return IM_OK;
   if (narrow) {
     int64_t count = here->inputs.count - (layer->b != NULL); /* nothing is sent to a bias */
-    work->isa->loops->requantize(here->sums, IM_I64, count, layer->delta.frac + layer->weight.frac,
-                                 below->delta, here->errors);
-    for (int64_t i = 0; i < count; i++) ((int32_t*)sent->D)[here->inputs.at[i]] = here->errors[i];
+    bool all = layer->weight.rounding == IM_STOCHASTIC;
+    if (below->delta.rounding == IM_STOCHASTIC && !all) {
+      spread(here->sums, here->inputs.at, count, layer->n_in);
+      all = true;
+    }
+    work->isa->loops->requantize(
+        here->sums, IM_I64, all ? layer->n_in : count, layer->delta.frac + layer->weight.frac,
+        below->delta, im_stream_of(work, l - 1, IM_ROLE_E), all ? sent->D : here->errors);
+    for (int64_t i = 0; !all && i < count; i++)
+      ((int32_t*)sent->D)[here->inputs.at[i]] = here->errors[i];
   }
-  work->isa->loops->gate(below, sent->Z, sent->D, layer->n_in, sent->D);
+  work->isa->loops->gate(below, im_stream_of(work, l - 1, IM_ROLE_D), sent->Z, sent->D, layer->n_in,
+                         sent->D);
   return IM_OK;
 }
 
@@ -356,8 +405,8 @@ static im_row input_row(im_work* work, im_source x, int64_t row) {
   if (is_in_place(work, x)) return source_row(work, x, row);
   im_row copy = {net->forward_float ? NULL : work->layers[0].A,
                  net->forward_float ? work->layers[0].Af : NULL};
-  im_read_source(work->isa, x, &row, 1, net->layers[0].n_in, net->input, (void*)copy.raw,
-                 (double*)copy.real);
+  im_read_source(work->isa, x, &row, 1, net->layers[0].n_in, net->input,
+                 im_stream_of(work, 0, IM_ROLE_SOURCE), (void*)copy.raw, (double*)copy.real);
   return copy;
 }
 
@@ -373,6 +422,7 @@ int64_t im_train_online(im_work* work, im_source x, im_source y, const int64_t* 
   order += first;
   work->looks_at_all = true;
   while (done < count) {
+    work->step = net->stream.step + (uint32_t)done;
     work->observed = im_is_observed(observed, first + done) ? observed : NULL;
     if (work->observed) im_observe_begin(work);
     im_row inputs = input_row(work, x, order[done]);
@@ -380,7 +430,8 @@ int64_t im_train_online(im_work* work, im_source x, im_source y, const int64_t* 
     bool foreseen = is_in_place(work, x) && done + AHEAD < count;
     im_row next = foreseen ? source_row(work, x, order[done + AHEAD]) : inputs;
     im_read_source(work->isa, y, &order[done], 1, net->layers[net->depth - 1].n_out,
-                   im_activation_format(net, net->depth), work->Y, work->Yf);
+                   im_activation_format(net, net->depth),
+                   im_stream_of(work, net->depth, IM_ROLE_SOURCE), work->Y, work->Yf);
     int32_t* to_right = right ? right + first + done : NULL;
     double* to_loss = loss ? loss + first + done : NULL;
     status = in_two ? im_online_step(work, inputs, next, shift, to_right, to_loss)

@@ -24,6 +24,9 @@ struct im_online {
   int steps_unscanned; /* and steps in which the bound did not say that W is as wide as ever */
 };
 
+/* Of what no stochastic format rounds. */
+static const im_stream im_wordless = {0, 0, 0, 0};
+
 /* A row of inputs, float where that is not NULL. Behind a raw one stands that of a bias. */
 typedef struct {
   const int32_t* raw;

@@ -12,6 +12,8 @@
  *   Inputs.    From a float forward to a fixed backward pass they enter their format; zero enters
  *              as zero, whatever the rule.
  *
+ * No format of a network with a float part is stochastic here: no float is rounded at random.
+ *
  * A step that diverges changes nothing: all deltas come before the first update, and all updates
  * are proved before the first is done. Rounding is monotonic, so that the largest delta, times the
  * largest input, times the rate, each product rounded, is no less than any step; and the bound of
@@ -49,7 +51,7 @@ static void enter_inputs(im_work* work, int l) {
   im_format fmt = im_activation_format(work->net, l - 1);
   int32_t *A = work->layers[l - 1].A, *entered = here->errors, *at = here->inputs.at;
   int64_t count = here->reals.count;
-  im_quantize(work->isa, here->reals.value, IM_SOURCE_F64, count, fmt, entered);
+  im_quantize(work->isa, here->reals.value, IM_SOURCE_F64, count, fmt, im_wordless, entered);
   memset(A, 0, (size_t)layer->n_in * sizeof *A);
   for (int64_t i = 0; i < count; i++) A[at[i]] = entered[i];
   uint64_t largest = bound_in(fmt, here->reals.largest);
@@ -103,7 +105,8 @@ static im_status backward_fixed(im_work* work) {
     const im_layer* below = &work->net->layers[l - 2];
     im_tensors* sent = &work->layers[l - 1];
     status = im_online_send(work, l);
-    work->isa->loops->gate(below, sent->Z, sent->D, below->n_out, sent->D);
+    work->isa->loops->gate(below, im_stream_of(work, l - 1, IM_ROLE_D), sent->Z, sent->D,
+                           below->n_out, sent->D);
   }
   return status;
 }
@@ -170,9 +173,10 @@ static void step_elements(im_work* work, int l, double rate, double* master, int
       if (master) master[row + j] += step[j];
     }
     if (master)
-      im_quantize(work->isa, master + row, IM_SOURCE_F64, layer->n_out, layer->weight, raw + row);
+      im_quantize(work->isa, master + row, IM_SOURCE_F64, layer->n_out, layer->weight, im_wordless,
+                  raw + row);
     else
-      work->isa->loops->update_by_real(raw + row, step, layer->n_out, layer->weight);
+      work->isa->loops->update_by_real(raw + row, step, layer->n_out, layer->weight, im_wordless);
   }
 }
 

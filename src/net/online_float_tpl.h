@@ -125,7 +125,7 @@ IM_INLINE void store_eight(const double* v, int32_t* raw) {
 IM_INLINE double enter_real(double v, im_format rules) {
   double low = -im_power_of_two(rules.bits - 1), high = -low - 1;
   if (rules.overflow == IM_WRAP) {
-    double ranges = im_round_real((v - low) * im_power_of_two(-rules.bits), IM_FLOOR);
+    double ranges = im_round_real((v - low) * im_power_of_two(-rules.bits), IM_FLOOR, 0);
     return v - ranges * im_power_of_two(rules.bits);
   }
   v = v > low ? v : low;
@@ -157,7 +157,7 @@ IM_INLINE void step_eight(const im_reals* reals, const double* restrict d, doubl
     ROLLED for (int j = 0; j < EIGHT; j++) {
       double step = im_step_of(d[j], x, rate);
       w[j] = has_master ? w[j] + step : step;
-      double rounded = im_round_real(w[j] * scale, rules.rounding);
+      double rounded = im_round_real(w[j] * scale, rules.rounding, 0);
       r[j] = enter_real(has_master ? rounded : r[j] + rounded, rules);
     }
     if (has_master) memcpy(masters + row, w, sizeof w);
@@ -179,9 +179,9 @@ static void step_reals(const im_reals* reals, const double* d, double rate, doub
     if (!raw) {
       STEP_MASTER(fmt);
     } else if (master) {
-      IM_FOR_EACH_RULE(fmt, STEP_BOTH)
+      IM_FOR_EACH_WORDLESS_RULE(fmt, STEP_BOTH)
     } else {
-      IM_FOR_EACH_RULE(fmt, STEP_RAW)
+      IM_FOR_EACH_WORDLESS_RULE(fmt, STEP_RAW)
     }
 #undef STEP_MASTER
 #undef STEP_BOTH

@@ -5,138 +5,8 @@
  * over inputs go straight down the lanes.
  *
  * Ranges. A product of two int32 is at most 2**62 in magnitude, and int64 holds it. Of sums, the
- * caller has proved that int64 holds them (online.c).
- *
- * im_vec is IM_LANES int64 lanes: what the target has, or one lane, which is any processor. A
- * multiplication reads the low halves of its lanes as int32; lanes_factor has one there. Of 2 *
- * IM_LANES int32 in memory, a pair, lanes_even and lanes_odd have every other one there, and
- * anything in the high halves. */
+ * caller has proved that int64 holds them (online.c). Lanes are those of cpu/lanes_tpl.h. */
 #include "../arith/round.h"
-
-#if IM_LANES == 8
-
-typedef __m512i im_vec;
-IM_INLINE im_vec lanes_of(int64_t v) { return _mm512_set1_epi64(v); }
-IM_INLINE im_vec lanes_factor(const int32_t* p) { return _mm512_set1_epi32(*p); }
-IM_INLINE im_vec lanes_load(const int32_t* p) {
-  return _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i*)p));
-}
-IM_INLINE void lanes_store(int32_t* p, im_vec v) { /* the low halves: v lies in int32 */
-  _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi64_epi32(v));
-}
-IM_INLINE void lanes_store_pair(int64_t* p, im_vec even, im_vec odd) {
-  __m512i low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
-  __m512i high = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
-  _mm512_storeu_si512(p, _mm512_permutex2var_epi64(even, low, odd));
-  _mm512_storeu_si512(p + 8, _mm512_permutex2var_epi64(even, high, odd));
-}
-IM_INLINE im_vec lanes_even(const int32_t* p) { return _mm512_loadu_si512(p); }
-IM_INLINE im_vec lanes_odd(const int32_t* p) {
-  return _mm512_srli_epi64(_mm512_loadu_si512(p), 32);
-}
-IM_INLINE void lanes_add_shifted(int32_t* p, im_vec even, im_vec odd, int k) {
-  im_vec both;
-  if (k > 32) {
-    both = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
-    both = _mm512_sra_epi32(both, _mm_cvtsi32_si128(k - 32));
-  } else {
-    even = _mm512_srl_epi64(even, _mm_cvtsi32_si128(k));
-    odd = _mm512_sll_epi64(odd, _mm_cvtsi32_si128(32 - k));
-    both = _mm512_mask_blend_epi32(0xaaaa, even, odd);
-  }
-  _mm512_storeu_si512(p, _mm512_add_epi32(_mm512_loadu_si512(p), both));
-}
-IM_INLINE im_vec lanes_add(im_vec a, im_vec b) { return _mm512_add_epi64(a, b); }
-IM_INLINE im_vec lanes_sub(im_vec a, im_vec b) { return _mm512_sub_epi64(a, b); }
-IM_INLINE im_vec lanes_and(im_vec a, im_vec b) { return _mm512_and_si512(a, b); }
-IM_INLINE im_vec lanes_mul(im_vec a, im_vec b) { return _mm512_mul_epi32(a, b); } /* int32 */
-IM_INLINE im_vec lanes_shl(im_vec v, int k) { return _mm512_sll_epi64(v, _mm_cvtsi32_si128(k)); }
-IM_INLINE im_vec lanes_shr(im_vec v, int k) { return _mm512_sra_epi64(v, _mm_cvtsi32_si128(k)); }
-IM_INLINE im_vec lanes_min(im_vec a, im_vec b) { return _mm512_min_epi64(a, b); }
-IM_INLINE im_vec lanes_max(im_vec a, im_vec b) { return _mm512_max_epi64(a, b); }
-IM_INLINE int64_t lanes_total(im_vec v) { return _mm512_reduce_add_epi64(v); }
-
-#elif IM_LANES == 4
-
-typedef __m256i im_vec;
-IM_INLINE im_vec lanes_of(int64_t v) { return _mm256_set1_epi64x(v); }
-IM_INLINE im_vec lanes_factor(const int32_t* p) { return _mm256_set1_epi32(*p); }
-IM_INLINE im_vec lanes_load(const int32_t* p) {
-  return _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i*)p));
-}
-IM_INLINE void lanes_store(int32_t* p, im_vec v) {
-  __m256i low_halves = _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
-  _mm_storeu_si128((__m128i*)p, _mm256_castsi256_si128(low_halves));
-}
-IM_INLINE void lanes_store_pair(int64_t* p, im_vec even, im_vec odd) {
-  im_vec low = _mm256_unpacklo_epi64(even, odd), high = _mm256_unpackhi_epi64(even, odd);
-  _mm256_storeu_si256((__m256i*)p, _mm256_permute2x128_si256(low, high, 0x20));
-  _mm256_storeu_si256((__m256i*)p + 1, _mm256_permute2x128_si256(low, high, 0x31));
-}
-IM_INLINE im_vec lanes_even(const int32_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
-IM_INLINE im_vec lanes_odd(const int32_t* p) { return _mm256_srli_epi64(lanes_even(p), 32); }
-IM_INLINE void lanes_add_shifted(int32_t* p, im_vec even, im_vec odd, int k) {
-  im_vec both;
-  if (k > 32) {
-    both = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
-    both = _mm256_sra_epi32(both, _mm_cvtsi32_si128(k - 32));
-  } else {
-    even = _mm256_srl_epi64(even, _mm_cvtsi32_si128(k));
-    odd = _mm256_sll_epi64(odd, _mm_cvtsi32_si128(32 - k));
-    both = _mm256_blend_epi32(even, odd, 0xaa);
-  }
-  _mm256_storeu_si256((__m256i*)p, _mm256_add_epi32(lanes_even(p), both));
-}
-IM_INLINE im_vec lanes_add(im_vec a, im_vec b) { return _mm256_add_epi64(a, b); }
-IM_INLINE im_vec lanes_sub(im_vec a, im_vec b) { return _mm256_sub_epi64(a, b); }
-IM_INLINE im_vec lanes_and(im_vec a, im_vec b) { return _mm256_and_si256(a, b); }
-IM_INLINE im_vec lanes_mul(im_vec a, im_vec b) { return _mm256_mul_epi32(a, b); }
-IM_INLINE im_vec lanes_shl(im_vec v, int k) { return _mm256_sll_epi64(v, _mm_cvtsi32_si128(k)); }
-IM_INLINE im_vec lanes_shr(im_vec v, int k) { /* shifts in zeros: as if v + 2**63 were */
-  __m128i by = _mm_cvtsi32_si128(k);
-  im_vec sign = _mm256_set1_epi64x(INT64_MIN);
-  return _mm256_sub_epi64(_mm256_srl_epi64(_mm256_xor_si256(v, sign), by),
-                          _mm256_srl_epi64(sign, by));
-}
-IM_INLINE im_vec lanes_min(im_vec a, im_vec b) {
-  return _mm256_blendv_epi8(a, b, _mm256_cmpgt_epi64(a, b));
-}
-IM_INLINE im_vec lanes_max(im_vec a, im_vec b) {
-  return _mm256_blendv_epi8(b, a, _mm256_cmpgt_epi64(a, b));
-}
-IM_INLINE int64_t lanes_total(im_vec v) {
-  __m128i s = _mm_add_epi64(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  return _mm_cvtsi128_si64(s) + _mm_extract_epi64(s, 1);
-}
-
-#else
-
-typedef int64_t im_vec;
-IM_INLINE im_vec lanes_of(int64_t v) { return v; }
-IM_INLINE im_vec lanes_factor(const int32_t* p) { return *p; }
-IM_INLINE im_vec lanes_load(const int32_t* p) { return *p; }
-IM_INLINE void lanes_store(int32_t* p, im_vec v) { *p = (int32_t)v; }
-IM_INLINE void lanes_store_pair(int64_t* p, im_vec even, im_vec odd) {
-  p[0] = even;
-  p[1] = odd;
-}
-IM_INLINE im_vec lanes_even(const int32_t* p) { return p[0]; }
-IM_INLINE im_vec lanes_odd(const int32_t* p) { return p[1]; }
-IM_INLINE void lanes_add_shifted(int32_t* p, im_vec even, im_vec odd, int k) {
-  p[0] += (int32_t)(even >> k);
-  p[1] += (int32_t)(odd >> k);
-}
-IM_INLINE im_vec lanes_add(im_vec a, im_vec b) { return a + b; }
-IM_INLINE im_vec lanes_sub(im_vec a, im_vec b) { return a - b; }
-IM_INLINE im_vec lanes_and(im_vec a, im_vec b) { return a & b; }
-IM_INLINE im_vec lanes_mul(im_vec a, im_vec b) { return a * b; }
-IM_INLINE im_vec lanes_shl(im_vec v, int k) { return (int64_t)((uint64_t)v << k); }
-IM_INLINE im_vec lanes_shr(im_vec v, int k) { return v >> k; }
-IM_INLINE im_vec lanes_min(im_vec a, im_vec b) { return a < b ? a : b; }
-IM_INLINE im_vec lanes_max(im_vec a, im_vec b) { return a > b ? a : b; }
-IM_INLINE int64_t lanes_total(im_vec v) { return v; }
-
-#endif
 
 /* What R adds to s before it shifts by k, for |s| <= 2**62 and k 1..62: im_round_more of round.h in
  * lanes. s + 2**k is at most 2**63. */
@@ -152,6 +22,7 @@ IM_INLINE im_vec add_for_rounding(im_vec s, int k, im_rounding rounding) {
       im_vec odd = lanes_and(lanes_shr(s, k), lanes_of(1));
       return lanes_add(lanes_add(s, lanes_add(h, lanes_of(-1))), odd);
     }
+    case IM_STOCHASTIC: break; /* make_pairs */
   }
   return s;
 }
@@ -321,7 +192,7 @@ static void update_entries(const im_inputs* inputs, const int32_t* d, int32_t* w
                            int k, im_format fmt, bool inside, int64_t* dots) {
 #define ANYWHERE(RULES) update_anywhere(inputs, d, w, width, k, RULES, dots)
   if (!inside) {
-    IM_FOR_EACH_RULE(fmt, ANYWHERE)
+    IM_FOR_EACH_WORDLESS_RULE(fmt, ANYWHERE)
     return;
   }
 #define INSIDE(ROUNDING)                                          \
@@ -337,9 +208,177 @@ static void update_entries(const im_inputs* inputs, const int32_t* d, int32_t* w
     update_inside(inputs, d, w, width, k, true, ROUNDING, NULL);  \
   else                                                            \
     update_inside(inputs, d, w, width, k, false, ROUNDING, NULL)
-  IM_FOR_EACH_ROUNDING(fmt.rounding, INSIDE)
+  IM_FOR_EACH_WORDLESS_ROUNDING(fmt.rounding, INSIDE)
 #undef ANYWHERE
 #undef INSIDE
+}
+
+/* Where n_in is a multiple of 4, the weights of an output to four neighbouring inputs share a
+ * block. So blocks are made for pairs of such a four, of which an input is listed, and an output:
+ * outputs come one after the other, in a strip of them, and fours behind each other. Then each
+ * listed input adds its words, which serve a pair of vectors: in the order of a strip every other
+ * output comes first, where the update is inside the format. */
+enum { STRIP = 384, PAIRS = 400 };
+
+typedef struct {
+  int64_t more[4][PAIRS + 5 * IM_LANES]; /* of word q of each pair: what it adds to a product */
+  int64_t block[PAIRS + 5 * IM_LANES];
+  int64_t of_output[STRIP + IM_LANES];      /* the block of an output and of the first four */
+  int32_t fours[PAIRS], four_of[4 * PAIRS]; /* and which of them an input is in */
+} im_pairs;
+
+/* Where output j of a strip of n stands in its order. */
+IM_INLINE int64_t place_of(int64_t j, int64_t n, bool inside) {
+  int64_t start = j / (2 * IM_LANES) * (2 * IM_LANES), rest = smaller(n - start, 2 * IM_LANES);
+  return inside ? start + (j - start) / 2 + (j % 2) * ((rest + 1) / 2) : j;
+}
+
+/* Find the fours of inputs, at most so many; returns of how many inputs. */
+static int64_t list_fours(const int32_t* at, int64_t count, int64_t most, im_pairs* pairs) {
+  int64_t fours = -1, i = 0;
+  uint32_t last = UINT32_MAX;
+  for (; i < count; i++) {
+    uint32_t four = (uint32_t)at[i] / 4;
+    fours += four != last;
+    if (fours == most) break;
+    pairs->fours[fours] = (int32_t)four;
+    pairs->four_of[i] = (int32_t)fours;
+    last = four;
+  }
+  return i;
+}
+
+/* What a word, in the low half of a lane, adds to k bits: im_round_more. `far` is k > 32. */
+IM_INLINE im_vec word_more(im_vec word, im_vec kept, int k, bool far) {
+  word = lanes_and(word, kept);
+  return far ? lanes_shl(word, k - 32) : lanes_shr_unsigned(word, 32 - k);
+}
+
+/* Make the words of these fours and n outputs, as what they add to k bits. */
+IM_INLINE void make_pairs(im_pairs* pairs, int64_t fours, int64_t n, int k, bool far,
+                          int random_bits, im_stream stream) {
+  const im_vec kept = lanes_of((int64_t)(UINT32_MAX >> (32 - random_bits) << (32 - random_bits)));
+  for (int64_t i = 0; i < fours; i++)
+    for (int64_t j = 0; j < n; j += IM_LANES)
+      lanes_put(pairs->block + i * n + j,
+                lanes_add(lanes_get(pairs->of_output + j), lanes_of(pairs->fours[i])));
+  int64_t end = fours * n;
+  for (int i = 0; i < 5; i++) /* a whole vector is read behind the last */
+    lanes_put(pairs->block + end + i * IM_LANES, lanes_of(0));
+  /* Four vectors at a time: the rounds of one alone wait for each other. */
+  for (int64_t i = 0; i < end + IM_LANES; i += 4 * IM_LANES) {
+    const int64_t* block = pairs->block + i;
+    im_random a = random_counter(lanes_get(block), stream);
+    im_random b = random_counter(lanes_get(block + IM_LANES), stream);
+    im_random c = random_counter(lanes_get(block + 2 * IM_LANES), stream);
+    im_random e = random_counter(lanes_get(block + 3 * IM_LANES), stream);
+    RANDOM_ROUNDS(stream.seed, (a = random_round(a, key0, key1), b = random_round(b, key0, key1),
+                                c = random_round(c, key0, key1), e = random_round(e, key0, key1)));
+    for (int q = 0; q < 4; q++) {
+      int64_t* more = pairs->more[q] + i;
+      lanes_put(more, word_more(a.word[q], kept, k, far));
+      lanes_put(more + IM_LANES, word_more(b.word[q], kept, k, far));
+      lanes_put(more + 2 * IM_LANES, word_more(c.word[q], kept, k, far));
+      lanes_put(more + 3 * IM_LANES, word_more(e.word[q], kept, k, far));
+    }
+  }
+}
+
+/* As update_inside, but at random. Lanes behind the last output are zero, whatever is added. */
+IM_INLINE void update_pairs_inside(const im_inputs* inputs, const im_pairs* pairs, int64_t first,
+                                   int64_t end, const int32_t* restrict d, int32_t* restrict w,
+                                   int64_t n, int64_t width, int k, bool far) {
+  if ((k > 32) != far) return; /* cannot be: tells the compiler */
+  for (int64_t i = first; i < end; i++) {
+    int64_t at = inputs->at[i];
+    const int64_t* more = pairs->more[at % 4] + pairs->four_of[i - first] * n;
+    im_vec x = lanes_factor(inputs->value + at);
+    for (int64_t j = 0; j < n; j += 2 * IM_LANES) {
+      int64_t half = (smaller(n - j, 2 * IM_LANES) + 1) / 2;
+      im_vec even = lanes_mul(x, lanes_sub(lanes_of(0), lanes_even(d + j)));
+      im_vec odd = lanes_mul(x, lanes_sub(lanes_of(0), lanes_odd(d + j)));
+      lanes_add_shifted(w + at * width + j, lanes_add(even, lanes_get(more + j)),
+                        lanes_add(odd, lanes_get(more + j + half)), k);
+    }
+  }
+}
+
+/* As update_anywhere, but at random. */
+IM_INLINE void update_pairs_anywhere(const im_inputs* inputs, const im_pairs* pairs, int64_t first,
+                                     int64_t end, const int32_t* restrict d, int32_t* restrict w,
+                                     int64_t n, int64_t width, int k, im_format rules) {
+  for (int64_t i = first; i < end; i++) {
+    int64_t at = inputs->at[i];
+    const int64_t* more = pairs->more[at % 4] + pairs->four_of[i - first] * n;
+    im_vec x = lanes_factor(inputs->value + at);
+    for (int64_t j = 0; j < n; j += IM_LANES) {
+      int32_t* row = w + at * width + j;
+      im_vec step = lanes_sub(lanes_get(more + j), lanes_mul(x, lanes_load(d + j)));
+      step = lanes_add(lanes_load(row), lanes_shr(step, k));
+      lanes_store(row, enter_lanes(step, rules.bits, rules.overflow));
+    }
+  }
+}
+
+static void update_fours(const im_inputs* inputs, const int32_t* d, int32_t* w, int64_t n_in,
+                         int64_t n_out, int64_t width, int k, im_format fmt, im_stream stream,
+                         bool inside) {
+  im_pairs pairs;
+  for (int64_t start = 0; start < n_out; start += STRIP, d += STRIP, w += STRIP) {
+    int64_t n = smaller(n_out - start, STRIP), end;
+    for (int64_t j = 0; j < n; j++)
+      pairs.of_output[place_of(j, n, inside)] = (start + j) * (n_in / 4);
+    lanes_put(pairs.of_output + n, lanes_of(0));
+    for (int64_t first = 0; first < inputs->count; first = end) {
+      end = first + list_fours(inputs->at + first, inputs->count - first, PAIRS / n, &pairs);
+      int64_t fours = pairs.four_of[end - 1 - first] + 1;
+      if (k > 32)
+        make_pairs(&pairs, fours, n, k, true, fmt.random_bits, stream);
+      else
+        make_pairs(&pairs, fours, n, k, false, fmt.random_bits, stream);
+      if (!inside && fmt.overflow == IM_WRAP)
+        update_pairs_anywhere(inputs, &pairs, first, end, d, w, n, width, k,
+                              (im_format){.bits = fmt.bits, .overflow = IM_WRAP});
+      else if (!inside)
+        update_pairs_anywhere(inputs, &pairs, first, end, d, w, n, width, k,
+                              (im_format){.bits = fmt.bits});
+      else if (width == 16 && k > 32)
+        update_pairs_inside(inputs, &pairs, first, end, d, w, n, 16, k, true);
+      else if (width == 16)
+        update_pairs_inside(inputs, &pairs, first, end, d, w, n, 16, k, false);
+      else if (k > 32)
+        update_pairs_inside(inputs, &pairs, first, end, d, w, n, width, k, true);
+      else
+        update_pairs_inside(inputs, &pairs, first, end, d, w, n, width, k, false);
+    }
+  }
+}
+
+/* Elsewhere, output by output. */
+static void update_outputs(const im_inputs* inputs, const int32_t* d, int32_t* w, int64_t n_in,
+                           int64_t n_out, int64_t width, int k, im_format fmt, im_stream stream) {
+  uint32_t room[WORDS];
+  for (int64_t j = 0; j < n_out; j++) {
+    int64_t i = 0;
+    for (int64_t first = 0; first < n_in && i < inputs->count; first += BLOCK) {
+      const uint32_t* words =
+          random_words(stream, j * n_in + first, smaller(n_in - first, BLOCK), fmt, room);
+      for (; i < inputs->count && inputs->at[i] < first + BLOCK; i++) {
+        int64_t at = inputs->at[i], s = (int64_t)d[j] * inputs->value[at];
+        int32_t* weight = w + at * width + j;
+        *weight = (int32_t)im_update_i64(*weight, s, k, fmt, words[at - first]);
+      }
+    }
+  }
+}
+
+static void update_at_random(const im_inputs* inputs, const int32_t* d, int32_t* w, int64_t n_in,
+                             int64_t n_out, int64_t width, int k, im_format fmt, im_stream stream,
+                             bool inside) {
+  if (n_in % 4 == 0)
+    update_fours(inputs, d, w, n_in, n_out, width, k, fmt, stream, inside);
+  else
+    update_outputs(inputs, d, w, n_in, n_out, width, k, fmt, stream);
 }
 
 /* The first index of the largest of n entries of v, which has room for whole vectors of 16. */
@@ -359,12 +398,14 @@ IM_INLINE int32_t first_largest(const int32_t* v, int32_t n, int64_t width) {
 /* |a - y| and |2 * (a - y)| are below 2**34. Squares are summed of the low halves of a - y, which
  * are all of it where no magnitude, joined bit by bit, reaches 2**28; then 64 of them are below
  * 2**62. */
-IM_INLINE void end_rows(const im_layer* layer, im_format rules, bool is_relu, int k, bool half_loss,
-                        const int64_t* restrict sums, int64_t width, const int32_t* restrict y,
-                        int32_t* restrict a, int32_t* restrict d, im_ending* ending) {
+IM_INLINE void end_rows(const im_layer* layer, im_format rules, const uint32_t* words, bool is_relu,
+                        int k, bool half_loss, const int64_t* restrict sums, int64_t width,
+                        const int32_t* restrict y, int32_t* restrict a, int32_t* restrict d,
+                        im_ending* ending) {
   int64_t squares = 0, joined = 0, largest = 0;
   for (int64_t j = 0; j < width; j++) {
-    int64_t z = im_enter(im_round_shift(sums[j], k, rules.rounding), rules.bits, rules.overflow);
+    int64_t rounded = im_round_shift(sums[j], k, rules.rounding, im_word(rules.rounding, words, j));
+    int64_t z = im_enter(rounded, rules.bits, rules.overflow);
     int64_t out = is_relu && z < 0 ? 0 : z, gradient = out - y[j];
     int32_t low = (int32_t)gradient;
     squares += (int64_t)low * low;
@@ -383,15 +424,17 @@ IM_INLINE void end_rows(const im_layer* layer, im_format rules, bool is_relu, in
   ending->squares = joined >> 28 == 0 && width <= 64 ? squares : -1;
 }
 
-static void end_forward(const im_layer* layer, int k, bool half_loss, const int64_t* sums,
-                        int64_t width, const int32_t* y, int32_t* a, int32_t* d,
-                        im_ending* ending) {
+static void end_forward(const im_layer* layer, im_stream stream, int k, bool half_loss,
+                        const int64_t* sums, int64_t width, const int32_t* y, int32_t* a,
+                        int32_t* d, im_ending* ending) {
+  uint32_t room[WORDS];
+  const uint32_t* words = random_words(stream, 0, width, layer->activation, room);
   bool is_relu = layer->function == IM_RELU;
-#define END_ROWS(RULES)                                                    \
-  if (width == 16 && is_relu)                                              \
-    end_rows(layer, RULES, true, k, half_loss, sums, 16, y, a, d, ending); \
-  else                                                                     \
-    end_rows(layer, RULES, is_relu, k, half_loss, sums, width, y, a, d, ending)
+#define END_ROWS(RULES)                                                           \
+  if (width == 16 && is_relu)                                                     \
+    end_rows(layer, RULES, words, true, k, half_loss, sums, 16, y, a, d, ending); \
+  else                                                                            \
+    end_rows(layer, RULES, words, is_relu, k, half_loss, sums, width, y, a, d, ending)
   IM_FOR_EACH_RULE(layer->activation, END_ROWS)
 #undef END_ROWS
 }

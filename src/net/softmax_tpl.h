@@ -72,7 +72,7 @@ static void narrow_entries(im_quotients of, const int32_t* t, const int64_t* sum
   double scale = im_power_of_two(of.frac);
   for (int64_t i = 0; i < n; i++) {
     double quotient = t[i] * scale / (double)sums[i];
-    int64_t q = im_integer(im_round_real(quotient, IM_HALF_EVEN));
+    int64_t q = im_integer(im_round_real(quotient, IM_HALF_EVEN, 0));
     int64_t left = (int64_t)(((uint64_t)t[i] << of.frac) - (uint64_t)q * (uint64_t)sums[i]);
     q -= left < 0;
     s[i] = 2 * (q - y[i] * (INT64_C(1) << of.up)) + (left != 0);
@@ -80,8 +80,9 @@ static void narrow_entries(im_quotients of, const int32_t* t, const int64_t* sum
 }
 
 /* d = requantize(t / S - y) for a batch; or, where count is not NULL, that is counted. */
-static void cross_entropy_gradient(const im_net* net, const int32_t* a, const int32_t* y, int64_t n,
-                                   void* d, im_count* count) {
+static void cross_entropy_gradient(const im_net* net, im_stream stream, const int32_t* a,
+                                   const int32_t* y, int64_t n, void* d, im_count* count) {
+  uint32_t room[WORDS];
   const im_layer* layer = &net->layers[net->depth - 1];
   int64_t width = layer->n_out, sums[ROWS], sum[BLOCK], s[BLOCK];
   int32_t most[ROWS], t[BLOCK];
@@ -92,6 +93,7 @@ static void cross_entropy_gradient(const im_net* net, const int32_t* a, const in
     softmax_rows(net, a + first * width, rows, width, most, sums);
     for (int64_t at = first * width; at < (first + rows) * width; at += BLOCK) {
       int64_t here = smaller((first + rows) * width - at, BLOCK);
+      const uint32_t* words = random_words(stream, at, here, layer->delta, room);
       for (int64_t i = 0; i < here; i++) {
         t[i] = exp_below(net, most[row], a[at + i]);
         sum[i] = sums[row];
@@ -101,17 +103,18 @@ static void cross_entropy_gradient(const im_net* net, const int32_t* a, const in
       if (of.narrow) {
         narrow_entries(of, t, sum, y + at, here, s);
         if (count) {
-          count_values(s, here, k, layer->delta, count);
+          count_sums(s, here, k, layer->delta, words, count);
           continue;
         }
-        requantize_block(s, here, k, layer->delta);
+        requantize_block(s, here, k, layer->delta, words);
       }
       for (int64_t i = 0; i < here && !of.narrow; i++) {
         im_wide entry = wide_entry(of, t[i], sum[i], y[at + i]);
+        uint32_t word = im_word(layer->delta.rounding, words, i);
         if (count)
-          count_value(im_long_of(entry), k, layer->delta, count);
+          count_value(im_long_of(entry), k, layer->delta, word, count);
         else
-          s[i] = im_requantize_wide(entry, k, layer->delta);
+          s[i] = im_requantize_wide(entry, k, layer->delta, word);
       }
       if (!count) store_block(s, here, d, im_elem_of(layer->delta), at);
     }

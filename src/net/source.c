@@ -11,10 +11,10 @@ static void copy_row(const char* row, ptrdiff_t stride, size_t size, int64_t col
 }
 
 void im_read_source(const im_isa* isa, im_source source, const int64_t* rows, int64_t n,
-                    int64_t columns, im_format fmt, void* raw, double* real) {
+                    int64_t columns, im_format fmt, im_stream stream, void* raw, double* real) {
   bool is_raw = source.kind == IM_SOURCE_I32 || source.kind == IM_SOURCE_I64;
   size_t size = im_elem_size(im_elem_of(fmt));
-  for (int64_t i = 0; i < n; i++) {
+  for (int64_t i = 0; i < n; i++, stream.first += columns) {
     const char* row = (const char*)source.data + rows[i] * source.row_stride;
     char* to = raw ? (char*)raw + (size_t)(i * columns) * size : NULL;
     if (real)
@@ -23,6 +23,6 @@ void im_read_source(const im_isa* isa, im_source source, const int64_t* rows, in
     if (to && is_raw)
       copy_row(row, source.col_stride, size, columns, to);
     else if (to)
-      isa->loops->quantize(row, source.kind, source.col_stride, columns, fmt, to);
+      isa->loops->quantize(row, source.kind, source.col_stride, columns, fmt, stream, to);
   }
 }

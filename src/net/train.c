@@ -97,6 +97,7 @@ static void lay_out(im_work* work, purpose purpose) {
 static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, int64_t capacity,
                          purpose purpose, const im_observed* observed) {
   *work = (im_work){.isa = isa, .net = net, .capacity = capacity, .observed = observed};
+  work->step = net->stream.step;
   work->scratch.threads = im_threads();
   lay_out(work, purpose);
   work->block = calloc(work->used + PIECE - 1, 1);
@@ -123,14 +124,16 @@ static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, in
 static void read_inputs(im_work* work, im_source x, int64_t n) {
   const im_net* net = work->net;
   im_tensors* inputs = &work->layers[0];
-  im_read_source(work->isa, x, work->rows, n, net->layers[0].n_in, net->input, inputs->A,
+  im_read_source(work->isa, x, work->rows, n, net->layers[0].n_in, net->input,
+                 im_stream_of(work, 0, IM_ROLE_SOURCE), inputs->A,
                  net->forward_float ? inputs->Af : NULL);
 }
 
 static void read_targets(im_work* work, im_source y, int64_t n) {
   const im_net* net = work->net;
   im_read_source(work->isa, y, work->rows, n, net->layers[net->depth - 1].n_out,
-                 im_activation_format(net, net->depth), work->Y, work->Yf);
+                 im_activation_format(net, net->depth),
+                 im_stream_of(work, net->depth, IM_ROLE_SOURCE), work->Y, work->Yf);
 }
 
 /* A layer that is not finite does not stop this: the caller decides what it means. */
@@ -155,8 +158,10 @@ void im_cross_over(im_work* work, int64_t n, int first) {
       im_dequantize(work->isa, here->A, im_elem_of(fmt), count, fmt.frac, here->Af);
       if (l) im_dequantize(work->isa, here->Z, im_elem_of(fmt), count, fmt.frac, here->Zf);
     } else if (l) { /* A_0 entered its format when it was read */
-      im_quantize(work->isa, here->Af, IM_SOURCE_F64, count, fmt, here->A);
-      im_quantize(work->isa, here->Zf, IM_SOURCE_F64, count, fmt, here->Z);
+      im_quantize(work->isa, here->Af, IM_SOURCE_F64, count, fmt, im_stream_of(work, l, IM_ROLE_A),
+                  here->A);
+      im_quantize(work->isa, here->Zf, IM_SOURCE_F64, count, fmt, im_stream_of(work, l, IM_ROLE_Z),
+                  here->Z);
     }
   }
 }
@@ -195,6 +200,7 @@ im_status im_forward(const im_isa* isa, const im_net* net, im_source x, int64_t 
   for (int64_t first = 0; first < n && status == IM_OK; first += ROWS) {
     int64_t here = n - first < ROWS ? n - first : ROWS;
     consecutive_rows(&work, first, here);
+    work.first_row = first;
     read_inputs(&work, x, here);
     status = forward_pass(&work, here);
     if (status == IM_NOT_FINITE) status = IM_OK; /* it is for the caller to see */
@@ -256,6 +262,7 @@ int64_t im_train(const im_isa* isa, const im_net* net, im_source x, im_source y,
     int64_t n = n_order - start < batch ? n_order - start : batch;
     work.observed = im_is_observed(observed, step) ? observed : NULL;
     memcpy(work.rows, order + start, (size_t)n * sizeof(int64_t));
+    work.step = net->stream.step + (uint32_t)done;
     read_inputs(&work, x, n);
     read_targets(&work, y, n);
     status = forward_pass(&work, n);

@@ -43,13 +43,14 @@ im_status im_gradient_sums(im_work* work, int l, int64_t n, const im_parameter* 
                  of->is_bias ? 1 : layer->n_in, n, &sink, im_gemm_default, &work->scratch);
 }
 
-/* Both; to_b is NULL where there are no biases. */
+/* Both; to_b is NULL where there are no biases. What weights round is `of_W`, biases come next. */
 static im_status exact_gradient(im_work* work, int l, int64_t n, im_sink sink, int shift,
-                                void* to_W, void* to_b) {
+                                im_role of_W, void* to_W, void* to_b) {
   im_status status = IM_OK;
   for (int is_bias = 0; is_bias <= (to_b != NULL) && status == IM_OK; is_bias++) {
     im_parameter of = im_parameter_of(work, l, is_bias);
     sink.out = is_bias ? to_b : to_W;
+    sink.stream = im_stream_of(work, l, of_W + is_bias);
     status = im_gradient_sums(work, l, n, &of, sink, shift);
   }
   return status;
@@ -58,7 +59,7 @@ static im_status exact_gradient(im_work* work, int l, int64_t n, im_sink sink, i
 im_status im_store_gradient(im_work* work, int l, int64_t n, int average_shift, void* gW,
                             void* gb) {
   im_sink sink = {.kind = IM_REQUANTIZE, .fmt = work->net->layers[l - 1].gradient};
-  return exact_gradient(work, l, n, sink, average_shift, gW, gb);
+  return exact_gradient(work, l, n, sink, average_shift, IM_ROLE_GW, gW, gb);
 }
 
 /* The float64 gradient of layer l into gW and gb, from a float or a fixed backward pass. */
@@ -78,7 +79,7 @@ im_status im_float_gradient(im_work* work, int l, int64_t n, int average_shift) 
   }
   if (!net->backward_float) {
     im_sink sink = {.kind = IM_TO_FLOAT, .fmt = layer->gradient};
-    return exact_gradient(work, l, n, sink, average_shift, here->gW, here->gb);
+    return exact_gradient(work, l, n, sink, average_shift, IM_ROLE_GW, here->gW, here->gb);
   }
   static const double real_one = 1.0;
   im_real_matrix d = {here->Df, 1, layer->n_out};
@@ -130,7 +131,9 @@ bool im_optimise(im_work* work, int l, const im_parameter* of) {
     memcpy(of->g, of->v, (size_t)of->count * sizeof *of->g);
     for (int64_t at = 0; !net->update_float && at < of->count; at += BLOCK) {
       int64_t raw[BLOCK], n = of->count - at < BLOCK ? of->count - at : BLOCK;
-      im_quantize(work->isa, of->v + at, IM_SOURCE_F64, n, layer->velocity, raw);
+      im_stream stream = im_stream_of(work, l, IM_ROLE_VELOCITY_W + of->is_bias);
+      stream.first = at;
+      im_quantize(work->isa, of->v + at, IM_SOURCE_F64, n, layer->velocity, stream, raw);
       im_dequantize(work->isa, raw, elem, n, layer->velocity.frac, of->g + at);
     }
   }
@@ -156,16 +159,21 @@ static im_status update_parameter(im_work* work, int l, int64_t n, bool is_bias,
   int frac = two_step ? fmt.frac : of.frac + average_shift;
   im_status status = IM_OK;
   if (two_step) {
-    im_sink sink = {.kind = IM_REQUANTIZE, .fmt = fmt, .out = of.g_raw};
+    im_sink sink = {.kind = IM_REQUANTIZE,
+                    .fmt = fmt,
+                    .stream = im_stream_of(work, l, IM_ROLE_GW + is_bias),
+                    .out = of.g_raw};
     status = im_gradient_sums(work, l, n, &of, sink, average_shift);
   }
   if (of.velocity && status == IM_OK) {
     im_addend with = im_momentum(work, l, &of, frac);
     fmt = layer->velocity;
-    im_sink sink = {.kind = IM_REQUANTIZE, .fmt = fmt, .out = of.velocity, .addend = with};
+    im_stream stream = im_stream_of(work, l, IM_ROLE_VELOCITY_W + is_bias);
+    im_sink sink = {
+        .kind = IM_REQUANTIZE, .fmt = fmt, .stream = stream, .out = of.velocity, .addend = with};
     if (two_step)
       loops->requantize_joined(g, im_elem_of(layer->gradient), of.count,
-                               frac + with.lift - fmt.frac, fmt, &with, of.velocity);
+                               frac + with.lift - fmt.frac, fmt, &with, stream, of.velocity);
     else
       status = im_gradient_sums(work, l, n, &of, sink, average_shift + with.lift);
     g = of.velocity;
@@ -173,12 +181,14 @@ static im_status update_parameter(im_work* work, int l, int64_t n, bool is_bias,
   }
   if (status != IM_OK) return status;
   im_addend with = im_decay(work, l, &of, frac);
+  im_stream stream = im_stream_of(work, l, IM_ROLE_STEP_W + is_bias);
   if (!g) {
-    im_sink sink = {.kind = IM_UPDATE, .fmt = layer->weight, .out = of.raw, .addend = with};
+    im_sink sink = {
+        .kind = IM_UPDATE, .fmt = layer->weight, .stream = stream, .out = of.raw, .addend = with};
     return im_gradient_sums(work, l, n, &of, sink, average_shift + with.lift + lr_shift);
   }
   loops->update(of.raw, g, fmt, of.count, frac + with.lift + lr_shift - layer->weight.frac,
-                layer->weight, &with);
+                layer->weight, &with, stream);
   return IM_OK;
 }
 
@@ -213,13 +223,17 @@ static void commit(im_work* work, int l, bool is_bias) {
   if (of.velocity && work->net->update_float)
     memcpy(of.velocity, of.v, size);
   else if (of.velocity)
-    im_quantize(work->isa, of.v, IM_SOURCE_F64, of.count, layer->velocity, of.velocity);
+    im_quantize(work->isa, of.v, IM_SOURCE_F64, of.count, layer->velocity,
+                im_stream_of(work, l, IM_ROLE_VELOCITY_W + is_bias), of.velocity);
   if (!of.master) {
-    work->isa->loops->update_by_real(of.raw, of.g, of.count, layer->weight);
+    work->isa->loops->update_by_real(of.raw, of.g, of.count, layer->weight,
+                                     im_stream_of(work, l, IM_ROLE_STEP_W + is_bias));
     return;
   }
   memcpy(of.master, of.g, size);
-  if (of.raw) im_quantize(work->isa, of.g, IM_SOURCE_F64, of.count, layer->weight, of.raw);
+  if (of.raw)
+    im_quantize(work->isa, of.g, IM_SOURCE_F64, of.count, layer->weight,
+                im_stream_of_real(work, l, IM_ROLE_REAL_W + is_bias), of.raw);
 }
 
 /* All layers are prepared before the first is committed: a step that diverges changes nothing. */

@@ -59,8 +59,12 @@ static im_format format(void) {
   fmt.frac = (int)integer();
   fmt.rounding = (im_rounding)integer();
   fmt.overflow = (im_overflow)integer();
+  fmt.random_bits = (int)integer();
   return fmt;
 }
+
+/* Of all calls; a network numbers its tensors itself. */
+static const im_stream stream = {0x123456789abcdef, 7, 9, 0};
 
 static size_t size_in(im_format fmt) { return im_elem_size(im_elem_of(fmt)); }
 
@@ -84,7 +88,7 @@ static void quantize(void) {
   const void* want = array(n, size_in(fmt));
   for (const im_isa* const* isa = im_isas(); *isa; isa++) {
     void* out = keep(n, size_in(fmt));
-    im_quantize(*isa, v, IM_SOURCE_F64, n, fmt, out);
+    im_quantize(*isa, v, IM_SOURCE_F64, n, fmt, stream, out);
     compare(im_isa_name(*isa), "quantize", out, want, n, size_in(fmt));
   }
 }
@@ -110,7 +114,7 @@ static void requantize(void) {
   const void* want = array(n, size_in(fmt));
   for (const im_isa* const* isa = im_isas(); *isa; isa++) {
     void* out = keep(n, size_in(fmt));
-    im_requantize(*isa, s, elem, n, frac_in, fmt, out);
+    im_requantize(*isa, s, elem, n, frac_in, fmt, stream, out);
     compare(im_isa_name(*isa), "requantize", out, want, n, size_in(fmt));
   }
 }
@@ -151,8 +155,9 @@ static void product(void) {
       for (int kernel = -1; kernel < 0 || im_isa_kernel(isa, kernel); kernel++) {
         if (kernel >= 0 && !im_isa_kernel_usable(isa, kernel)) continue;
         memset(out, 0x55, (size_t)(m * n) * size_in(fmt));
-        im_status status = im_matmul(isa, left, right, m, n, k, bias, IM_I64, bias_shift,
-                                     (im_accumulator){0}, frac_in, fmt, out, kernel, &scratch);
+        im_status status =
+            im_matmul(isa, left, right, m, n, k, bias, IM_I64, bias_shift, (im_accumulator){0},
+                      frac_in, fmt, stream, out, kernel, &scratch);
         if (kernel >= 0 && status == IM_NOT_EXACT) continue;
         if (status != IM_OK) fail("a product is refused");
         compare(im_isa_name(isa), kernel < 0 ? "product" : im_isa_kernel(isa, kernel), out, want,
@@ -183,7 +188,7 @@ static parameter tensor(bool exists, int64_t n, size_t size) {
 static void training(void) {
   im_layer layers[DEPTH] = {0};
   parameter tensors[DEPTH][TENSORS];
-  im_net net = {.layers = layers, .decay_shift = -1};
+  im_net net = {.layers = layers, .decay_shift = -1, .stream = stream};
   net.input = format();
   net.depth = (int)integer();
   if (net.depth > DEPTH) fail("a network is too deep");

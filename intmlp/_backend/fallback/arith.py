@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...qformat import QFormat
+from ...stream import Stream
+from .random import WORDLESS, Words, words_of
 
 Array = NDArray[Any]
 
@@ -54,7 +56,7 @@ def lift(s: Array, n: int | Array) -> Array:
     return widen(s, bound) << n
 
 
-def shift(s: Array, k: int | Array, rounding: str) -> Array:
+def shift(s: Array, k: int | Array, rounding: str, words: Array | None) -> Array:
     """Return ``s * 2**-k`` as integers, rounded as docs/numerics.md, section 1, says.
 
     Parameters
@@ -64,6 +66,8 @@ def shift(s: Array, k: int | Array, rounding: str) -> Array:
         Any values of either sign.
     rounding : str
         One of the rounding rules of `QFormat`.
+    words : int64 array of the shape of `s`, or None
+        The random words of ``stochastic``.
 
     Returns
     -------
@@ -92,11 +96,21 @@ def shift(s: Array, k: int | Array, rounding: str) -> Array:
         up = half
     elif rounding == "half_away":
         up = half & (sticky | (s >= 0))
+    elif rounding == "stochastic":
+        up = _lost(s, k) + words >= 2**32
     else:
         assert rounding == "half_even"
         up = half & (sticky | ((q & 1) != 0))
     rounded: Array = q + up
     return rounded
+
+
+def _lost(s: Array, k: int | Array) -> Array:
+    """Return the highest 32 of the `k` bits that a shift discards, with zeros below fewer."""
+    far = np.maximum(np.subtract(k, 32), 0)
+    high = s >> (far if s.dtype == object else np.minimum(far, 63))
+    lost: Array = ((high & 0xFFFFFFFF) << np.maximum(np.subtract(32, k), 0)) & 0xFFFFFFFF
+    return lost
 
 
 def enter(s: Array, fmt: QFormat) -> Array:
@@ -109,26 +123,37 @@ def enter(s: Array, fmt: QFormat) -> Array:
     return s.astype(fmt.dtype)
 
 
-def round_raw(s: Array, frac_in: int | Array, fmt: QFormat) -> Array:
+def round_raw(s: Array, frac_in: int | Array, fmt: QFormat, words: Words) -> Array:
     """Return ``s * 2**-frac_in`` in units of `fmt`, rounded but not yet held to its range."""
-    return shift(s, frac_in - fmt.frac, fmt.rounding)
+    drawn = words.of(s.shape, fmt) if fmt.is_stochastic else None
+    return shift(s, frac_in - fmt.frac, fmt.rounding, drawn)
 
 
-def round_real(v: Array, fmt: QFormat) -> Array:
+def round_real(v: Array, fmt: QFormat, words: Words) -> Array:
     """Return the finite float64 `v` in units of `fmt`, rounded but not held to its range."""
     fraction, exponent = np.frexp(v)
     mantissa = np.ldexp(fraction, 53).astype(np.int64)
-    return round_raw(mantissa, 53 - exponent.astype(np.int64), fmt)
+    return round_raw(mantissa, 53 - exponent.astype(np.int64), fmt, words)
 
 
-def requantize(s: Array, frac_in: int | Array, fmt: QFormat) -> Array:
+def enter_rounded(s: Array, frac_in: int | Array, fmt: QFormat, words: Words) -> Array:
     """Return the raw values of `fmt` to which ``s * 2**-frac_in`` rounds, in the shape of `s`."""
-    return enter(round_raw(np.atleast_1d(s), frac_in, fmt), fmt).reshape(s.shape)
+    return enter(round_raw(np.atleast_1d(s), frac_in, fmt, words), fmt).reshape(s.shape)
 
 
-def quantize(v: Array, fmt: QFormat) -> Array:
+def enter_real(v: Array, fmt: QFormat, words: Words) -> Array:
     """Return the raw values of `fmt` to which the finite floats `v` round, in its shape."""
-    return enter(round_real(np.atleast_1d(v).astype(np.float64), fmt), fmt).reshape(v.shape)
+    return enter(round_real(np.atleast_1d(v).astype(np.float64), fmt, words), fmt).reshape(v.shape)
+
+
+def requantize(s: Array, frac_in: int, fmt: QFormat, stream: Stream | None = None) -> Array:
+    """Return the raw values of `fmt` to which ``s * 2**-frac_in`` rounds, in the shape of `s`."""
+    return enter_rounded(s, frac_in, fmt, words_of(stream))
+
+
+def quantize(v: Array, fmt: QFormat, stream: Stream | None = None) -> Array:
+    """Return the raw values of `fmt` to which the finite floats `v` round, in its shape."""
+    return enter_real(v, fmt, words_of(stream))
 
 
 def dequantize(raw: Array, fmt: QFormat) -> Array:
@@ -159,12 +184,12 @@ def scale(v: Array, e: int) -> Array:
     return v * math.ldexp(1.0, e)
 
 
-def to_raw(source: Array, fmt: QFormat) -> Array:
+def to_raw(source: Array, fmt: QFormat, words: Words) -> Array:
     """Return floats quantized into `fmt`; raw values of `fmt` stay what they are."""
-    return quantize(source, fmt) if source.dtype.kind == "f" else source
+    return enter_real(source, fmt, words) if source.dtype.kind == "f" else source
 
 
-def to_real(source: Array, fmt: QFormat) -> Array:
+def to_real(source: Array, fmt: QFormat, words: Words = WORDLESS) -> Array:
     """Return floats as float64, and raw values of `fmt` dequantized."""
     return real(source, 0 if source.dtype.kind == "f" else fmt.frac)
 

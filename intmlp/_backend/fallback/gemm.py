@@ -6,6 +6,7 @@ import numpy as np
 
 from ..._check import choice
 from ...qformat import Accumulator, QFormat
+from ...stream import Stream
 from .arith import Array, add, enter, lift, requantize, widen
 
 # Each kernel's accumulator, the cheapest first, with what the bound of `product` is below for it.
@@ -121,6 +122,7 @@ def matmul(
     fmt: QFormat,
     kernel: str | None = None,
     accumulator: Accumulator | None = None,
+    stream: Stream | None = None,
 ) -> Array:
     """Return ``a @ b + bias * 2**bias_shift``, exact and then requantized once into `fmt`.
 
@@ -138,6 +140,8 @@ def matmul(
         Forces one of `matmul_kernels`.
     accumulator : Accumulator, optional
         In which the sum is added up.
+    stream : Stream, optional
+        Of stochastic rounding.
 
     Returns
     -------
@@ -149,7 +153,7 @@ def matmul(
         Where `kernel` is unknown, or where its sums are not proved to be exact.
     """
     total = accumulated(a, b, accumulator, bias, bias_shift, kernel)
-    return requantize(total, frac_in, fmt)
+    return requantize(total, frac_in, fmt, stream)
 
 
 def explain_matmul(

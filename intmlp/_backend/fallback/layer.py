@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...qformat import Accumulator, QFormat
-from .arith import Array, add, multiply, requantize
-from .gemm import dot, matmul
+from .arith import Array, add, enter_rounded, multiply
+from .gemm import accumulated, dot
+from .random import Words
 from .real import exp
 
 if TYPE_CHECKING:
@@ -27,16 +28,17 @@ def pre_activation(
     w: Array,
     b: Array | None,
     accumulator: Accumulator | None,
+    words: Words,
 ) -> Array:
     """Return Z (n, n_out) of a layer over `a` (n, n_in) in the format `below`."""
     if a.dtype.kind == "f":
         return dot(a, w.T) if b is None else dot(a, w.T) + b
     frac_in = below.frac + layer.formats.weight.frac
-    fmt = layer.formats.activation
-    return matmul(a, w.T, b, below.frac, frac_in, fmt, accumulator=accumulator)
+    total = accumulated(a, w.T, accumulator, b, below.frac)
+    return enter_rounded(total, frac_in, layer.formats.activation, words)
 
 
-def activate(layer: Layer, z: Array) -> Array:
+def activate(layer: Layer, z: Array, words: Words) -> Array:
     """Return A, the activation function of Z."""
     activation, fmt = layer.activation, layer.formats.activation
     if activation.kind == "linear":
@@ -46,11 +48,11 @@ def activate(layer: Layer, z: Array) -> Array:
     if z.dtype.kind == "f":
         return _activate_real(layer, z)
     if activation.kind == "leaky_relu":
-        return np.where(z >= 0, z, requantize(z, fmt.frac + activation.slope_shift, fmt))
+        return np.where(z >= 0, z, enter_rounded(z, fmt.frac + activation.slope_shift, fmt, words))
     if activation.kind == "hard_tanh":
         return _held(z, -1 << fmt.frac, 1 << fmt.frac, fmt)
     if activation.kind == "hard_sigmoid":
-        quarter = requantize(add(z, np.array(2 << fmt.frac)), fmt.frac + 2, fmt)
+        quarter = enter_rounded(add(z, np.array(2 << fmt.frac)), fmt.frac + 2, fmt, words)
         return _held(quarter, 0, 1 << fmt.frac, fmt)
     assert layer.table is not None
     return layer.table[z - fmt.raw_min].astype(z.dtype)
@@ -104,7 +106,7 @@ def derivative(layer: Layer, z: Array, a: Array) -> tuple[Array, int | Array]:
     return (a * (one - a) if activation.kind == "sigmoid" else one * one - a * a), 2 * fmt.frac
 
 
-def delta(layer: Layer, z: Array, a: Array, e: Array, frac: int) -> Array:
+def delta(layer: Layer, z: Array, a: Array, e: Array, frac: int, words: Words) -> Array:
     """Return D (n, n_out), which is f'(Z) times the error ``e * 2**-frac``.
 
     `e` is the gradient of the loss (an exact array or float64) in the last layer, else E.
@@ -113,12 +115,14 @@ def delta(layer: Layer, z: Array, a: Array, e: Array, frac: int) -> Array:
     if e.dtype.kind == "f":
         slope = slope * np.ldexp(1.0, -halvings)
         return np.where(slope != 0, slope * e, 0.0)
-    return requantize(multiply(slope, e), frac + halvings, layer.formats.delta)
+    return enter_rounded(multiply(slope, e), frac + halvings, layer.formats.delta, words)
 
 
-def error(layer: Layer, d: Array, w: Array, fmt: QFormat, accumulator: Accumulator | None) -> Array:
+def error(
+    layer: Layer, d: Array, w: Array, fmt: QFormat, accumulator: Accumulator | None, words: Words
+) -> Array:
     """Return E (n, n_in) of the layer below, whose delta format is `fmt`, from D of this one."""
     if d.dtype.kind == "f":
         return dot(d, w)
     frac_in = layer.formats.delta.frac + layer.formats.weight.frac
-    return matmul(d, w, None, 0, frac_in, fmt, accumulator=accumulator)
+    return enter_rounded(accumulated(d, w, accumulator), frac_in, fmt, words)

@@ -25,6 +25,7 @@ from .arith import (
 )
 from .gemm import accumulated
 from .layer import derivative
+from .random import Words
 
 if TYPE_CHECKING:
     from ...nn.network import Layer
@@ -55,42 +56,49 @@ def count_pre_activation(
     w: Array,
     b: Array | None,
     accumulator: Accumulator | None,
+    words: Words,
 ) -> Counts:
     """Count the entries of Z, of raw arrays."""
     s = accumulated(a, w.T, accumulator, b, below.frac)
     fmt = layer.formats.activation
-    return count_values(round_raw(s, below.frac + layer.formats.weight.frac, fmt), fmt)
+    return count_values(round_raw(s, below.frac + layer.formats.weight.frac, fmt, words), fmt)
 
 
 def count_error(
-    layer: Layer, d: Array, w: Array, fmt: QFormat, accumulator: Accumulator | None
+    layer: Layer, d: Array, w: Array, fmt: QFormat, accumulator: Accumulator | None, words: Words
 ) -> Counts:
     """Count the entries of E of the layer below, whose delta format is `fmt`, of raw arrays."""
     frac = layer.formats.delta.frac + layer.formats.weight.frac
-    return count_values(round_raw(accumulated(d, w, accumulator), frac, fmt), fmt)
+    return count_values(round_raw(accumulated(d, w, accumulator), frac, fmt, words), fmt)
 
 
-def count_delta(layer: Layer, z: Array, a: Array, e: Array, frac: int) -> Counts:
+def count_delta(layer: Layer, z: Array, a: Array, e: Array, frac: int, words: Words) -> Counts:
     """Count the entries of D, f'(Z) times the error ``e * 2**-frac``, of raw arrays."""
     slope, halvings = derivative(layer, z, a)
     fmt = layer.formats.delta
-    return count_values(round_raw(multiply(slope, e), frac + halvings, fmt), fmt)
+    return count_values(round_raw(multiply(slope, e), frac + halvings, fmt, words), fmt)
 
 
 def count_integer_steps(
-    raw: Array, g: Array, frac: int, lr_shift: int, fmt: QFormat, optimised: bool
+    raw: Array,
+    g: Array,
+    frac: int,
+    lr_shift: int,
+    fmt: QFormat,
+    words: Words,
+    optimised: bool,
 ) -> Counts:
     """Count the steps ``-g * 2**-(frac + lr_shift)`` of `raw`; `g` is an exact array.
 
     Those of an optimiser are counted by their magnitudes in the units of float steps.
     """
     k = frac + lr_shift - fmt.frac
-    rounded = round_raw(negate(g), frac + lr_shift, fmt)
+    rounded = round_raw(negate(g), frac + lr_shift, fmt, words)
     size = np.abs(widen(g, magnitude(g)))
     counts = count_values(add(raw, rounded), fmt)
     counts["step_sum"] = _total(size)
     if optimised:
-        scaled = shift(size, frac - _STEP_BITS, "floor")
+        scaled = shift(size, frac - _STEP_BITS, "floor", None)
         counts["step_sum"] = _total(np.minimum(scaled, _MOST_FLOAT))
     counts["exact_zeros"] = int(np.count_nonzero(size == 0))
     if k <= 0:
@@ -105,9 +113,12 @@ def count_integer_steps(
 
 
 def count_float_steps(
-    raw: Array | None, master: Array | None, step: Array, lr_shift: int, fmt: QFormat
+    raw: Array | None, master: Array | None, step: Array, lr_shift: int, fmt: QFormat, words: Words
 ) -> Counts:
-    """Count the float64 steps `step`; they go to `master` where there is one, else to `raw`."""
+    """Count the float64 steps `step`; they go to `master` where there is one, else to `raw`.
+
+    `words` are of the new master, or of the step.
+    """
     size = scale(np.abs(step), lr_shift + _STEP_BITS)  # too small for float64 is less than 1
     counts = {
         "entries": step.size,
@@ -116,10 +127,10 @@ def count_float_steps(
     }
     if master is not None:
         if raw is not None:
-            counts |= count_values(round_real(master + step, fmt), fmt)
+            counts |= count_values(round_real(master + step, fmt, words), fmt)
         return counts
     assert raw is not None
-    rounded = round_real(step, fmt)
+    rounded = round_real(step, fmt, words)
     counts |= count_values(add(raw, rounded), fmt)
     exact = np.minimum(scale(np.abs(step), fmt.frac), 2.0**53)  # from there on an integer
     floor = np.floor(exact)

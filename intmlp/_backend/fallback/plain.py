@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def plain_quantize(v: object, fmt: object) -> None:
+def plain_quantize(v: object, fmt: object, stream: object) -> None:
     """Leave all arguments to the checked way."""
 
 
@@ -11,7 +11,7 @@ def plain_dequantize(raw: object, fmt: object) -> None:
     """Leave all arguments to the checked way."""
 
 
-def plain_requantize(s: object, frac_in: object, fmt: object) -> None:
+def plain_requantize(s: object, frac_in: object, fmt: object, stream: object) -> None:
     """Leave all arguments to the checked way."""
 
 
@@ -23,5 +23,6 @@ def plain_matmul(
     bias: object,
     bias_frac: object,
     accumulator: object,
+    stream: object,
 ) -> None:
     """Leave all arguments to the checked way."""

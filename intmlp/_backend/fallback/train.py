@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..._counts import TENSORS, joined
 from ...qformat import QFormat
+from ...stream import Stream, tensor_number
 from .arith import Array, enter, finite, real, round_raw, round_real, to_raw, to_real
 from .layer import activate, delta, derivative, error, pre_activation
 from .loss import count_right, loss_gradient, loss_value
@@ -22,6 +24,7 @@ from .observe import (
     count_pre_activation,
     count_values,
 )
+from .random import WORDLESS, Words
 from .update import (
     Gradient,
     bias_gradient,
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 _BLOCK = 1024
 
 # How a part reads an array, raw or float, of a format.
-_Read = Callable[[Array, QFormat], Array]
+_Read = Callable[[Array, QFormat, Words], Array]
 _READ: dict[str, _Read] = {"fixed": to_raw, "float": to_real}
 
 
@@ -90,6 +93,8 @@ class Net:
         Biases are None where the network has none.
     velocities, bias_velocities : list of arrays, or None
         Raw where the update is fixed, else float64; None without momentum.
+    steps : uint64 array (1,)
+        How many updates are done.
     """
 
     def __init__(
@@ -101,16 +106,19 @@ class Net:
         master_biases: list[Any] | None,
         velocities: list[Any] | None,
         bias_velocities: list[Any] | None,
+        steps: NDArray[np.uint64],
     ) -> None:
         none: list[Any] = [None] * len(network.layers)
         self._network = network
+        self._steps = steps
+        self._stream: Stream | None = None  # of the call, or the step, under way
         self._formats = [network.input, *(layer.formats.activation for layer in network.layers)]
         self._raw = weights or none, biases or none
         self._master = master_weights or none, master_biases or none
         self._velocities = velocities or none, bias_velocities or none
-        # What both passes read: the master where the forward pass and the update are float.
+        # What float passes read: the master where the forward pass and the update are float.
         float_weights = network.parts.forward == network.parts.update == "float"
-        self._weights, self._biases = self._master if float_weights else self._raw
+        self._real = self._master if float_weights else self._raw
 
     def weights_changed(self) -> None:
         """Do nothing: nothing is kept of the weights."""
@@ -123,35 +131,35 @@ class Net:
         """Leave all targets to the checked way."""
         return False
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: Array, stream: Stream | None = None) -> Array:
         """Return the output of the last layer, shape (n, n_out).
 
         It is raw where the forward pass is fixed, else float64; values that are not
         finite stay in it.
         """
+        self._stream = stream
         fixed = self._network.parts.forward == "fixed"
         dtype = self._formats[-1].dtype if fixed else np.dtype(np.float64)
         out = np.empty((len(x), self._network.layers[-1].n_out), dtype)
         with np.errstate(all="ignore"):
             for start in range(0, len(x), _BLOCK):
-                *_, (_, a) = self._layers(self._inputs(x[start : start + _BLOCK]))
+                *_, (_, a) = self._layers(self._inputs(x[start : start + _BLOCK], start), start)
                 out[start : start + _BLOCK] = a
         return out
 
     def gradient(
-        self, x: Array, y: Array, average_shift: int
+        self, x: Array, y: Array, average_shift: int, stream: Stream | None = None
     ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]:
         """Return (gW, gb) a layer: raw where the backward pass is fixed, else float64.
 
         gb is empty where there are no biases. FloatingPointError where a value that has
         to be stored or quantized is not finite.
         """
+        self._stream = stream
         with np.errstate(all="ignore"):
             batch = self._batch(x, y, average_shift)
-        formats = [layer.formats.gradient for layer in self._network.layers]
-        weights = [stored(g, fmt).s for g, fmt in zip(batch.weights, formats, strict=True)]
-        biases = [stored(g, fmt).s for g, fmt in zip(batch.biases, formats, strict=False)]
-        return tuple(weights), tuple(biases)
+        weights, biases = self._stored(batch.weights, "gW"), self._stored(batch.biases, "gb")
+        return tuple(g.s for g in weights), tuple(g.s for g in biases)
 
     def trains_online(self, batch_size: int, count: int, shift: int) -> bool:
         """Return False: there is one path only."""
@@ -189,10 +197,12 @@ class Net:
         """
         with np.errstate(all="ignore"):
             for step in range(first, first + count):
+                done = int(self._steps[0])
+                self._stream = Stream(self._network.rounding_seed, done)
                 rows = order[step * batch_size : (step + 1) * batch_size]
                 try:
                     batch = self._batch(x[rows], y[rows], average_shift)
-                    steps = [*self._steps(batch, 0), *self._steps(batch, 1)]
+                    steps = [*self._made(batch, 0), *self._made(batch, 1)]
                     writes = [write for made in steps for write in self._update(made, lr_shift)]
                     if counts is not None and idle is not None and (before + step) % every == 0:
                         seen, idle_now = self._observe(batch, steps, lr_shift, idle)
@@ -203,6 +213,7 @@ class Net:
                         writes += counted + idle_now
                 except FloatingPointError:
                     return step - first
+                writes.append((self._steps, done + 1))
                 if right is not None:
                     writes.append((right[step : step + 1], batch.right))
                 if loss is not None:
@@ -214,23 +225,36 @@ class Net:
                     raise
         return count
 
-    def _inputs(self, x: Array) -> Array:
+    def _words(self, number: int, role: str, first: int = 0) -> Words:
+        """Return the random words of a tensor of layer `number`, 0 for the inputs."""
+        if self._stream is None:
+            return WORDLESS
+        tensor = tensor_number(number, role)
+        return Words(Stream(self._stream.seed, self._stream.step, tensor), first)
+
+    def _inputs(self, x: Array, first_row: int = 0) -> Array:
         """Return the inputs as the passes read them: raw where the forward pass is fixed."""
-        return to_raw(x, self._formats[0]) if self._network.parts.forward == "fixed" else x
+        if self._network.parts.forward == "float":
+            return x
+        return to_raw(x, self._formats[0], self._words(0, "source", first_row * x.shape[1]))
 
     def _parameters(self, i: int, read: _Read) -> tuple[Array, Array | None]:
-        """Return W and b of layer `i` as a part reads them."""
-        fmt, bias = self._network.layers[i].formats.weight, self._biases[i]
-        return read(self._weights[i], fmt), None if bias is None else read(bias, fmt)
+        """Return W and b of layer `i` as a part reads them; a master is quantized already."""
+        fmt = self._network.layers[i].formats.weight
+        weights, biases = self._raw if read is to_raw else self._real
+        w, bias = read(weights[i], fmt, WORDLESS), biases[i]
+        return w, None if bias is None else read(bias, fmt, WORDLESS)
 
-    def _layers(self, inputs: Array) -> Iterator[tuple[Array, Array]]:
+    def _layers(self, inputs: Array, first_row: int = 0) -> Iterator[tuple[Array, Array]]:
         """Yield Z and A of each layer, in the arithmetic of the forward pass."""
         read = _READ[self._network.parts.forward]
-        a = read(inputs, self._formats[0])
+        a = read(inputs, self._formats[0], WORDLESS)
         for i, layer in enumerate(self._network.layers):
             w, b = self._parameters(i, read)
-            z = pre_activation(layer, self._formats[i], a, w, b, self._network.accumulator)
-            a = activate(layer, z)
+            sums_in, first = self._network.accumulator, first_row * layer.n_out
+            words = self._words(i + 1, "Z", first)
+            z = pre_activation(layer, self._formats[i], a, w, b, sums_in, words)
+            a = activate(layer, z, self._words(i + 1, "A", first))
             yield z, a
 
     def _batch(self, x: Array, y: Array, average_shift: int) -> _Batch:
@@ -238,20 +262,23 @@ class Net:
         network, formats = self._network, self._formats
         inputs = self._inputs(x)
         tape = [(finite(z), finite(a)) for z, a in self._layers(inputs)]
-        outputs, targets = tape[-1][1], _READ[network.parts.forward](y, formats[-1])
+        last = len(network.layers)
+        of_targets = self._words(last, "source")
+        outputs, targets = tape[-1][1], _READ[network.parts.forward](y, formats[-1], of_targets)
         right = count_right(outputs, targets)
         loss = loss_value(network, outputs, targets)
 
         read = _READ[network.parts.backward]
-        outputs, targets = read(outputs, formats[-1]), read(y, formats[-1])
+        outputs = read(outputs, formats[-1], self._words(last, "A"))
+        targets = read(y, formats[-1], of_targets)
         e, frac = of_loss = loss_gradient(network, outputs, targets)
         weights, biases, deltas = [], [], []
         for i in reversed(range(len(network.layers))):
             layer, below = network.layers[i], formats[i]
-            z, a = (read(tensor, formats[i + 1]) for tensor in tape[i])
-            d = finite(delta(layer, z, a, e, frac))
+            z, a = self._read_tape(i, tape)
+            d = finite(delta(layer, z, a, e, frac, self._words(i + 1, "D")))
             deltas.append(d)
-            a = read(tape[i - 1][1] if i else inputs, below)
+            a = read(tape[i - 1][1] if i else inputs, below, self._words(i, "A" if i else "source"))
             sums_in = network.accumulator
             weights.append(weight_gradient(layer, below, d, a, average_shift, sums_in))
             if network.bias:
@@ -259,13 +286,22 @@ class Net:
             if i:
                 w, _ = self._parameters(i, read)
                 fmt = network.layers[i - 1].formats.delta
-                e, frac = finite(error(layer, d, w, fmt, sums_in)), fmt.frac
+                words = self._words(i, "E")
+                e, frac = finite(error(layer, d, w, fmt, sums_in, words)), fmt.frac
         return _Batch(right, loss, weights[::-1], biases[::-1], inputs, tape, deltas[::-1], of_loss)
 
-    def _steps(self, batch: _Batch, kind: int) -> Iterator[_Made]:
+    def _read_tape(self, i: int, tape: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+        """Return Z and A of layer `i` as the backward pass reads them."""
+        read, fmt, (z, a) = _READ[self._network.parts.backward], self._formats[i + 1], tape[i]
+        of_z, of_a = self._words(i + 1, "Z"), self._words(i + 1, "A")
+        return read(z, fmt, of_z), read(a, fmt, of_a)
+
+    def _made(self, batch: _Batch, kind: int) -> Iterator[_Made]:
         """Yield what a step makes of the weights (`kind` 0) or the biases (1), layer by layer."""
         network = self._network
-        for i, gradient in enumerate(self._used((batch.weights, batch.biases)[kind])):
+        for i, gradient in enumerate(
+            self._used((batch.weights, batch.biases)[kind], ("gW", "gb")[kind])
+        ):
             layer = network.layers[i]
             raw, master, v = (each[kind][i] for each in (self._raw, self._master, self._velocities))
             is_float = gradient.s.dtype.kind == "f" or master is not None
@@ -279,7 +315,11 @@ class Net:
                     gradient = kept_velocity(v, gradient, network.momentum_shift, fmt)
                 velocity = gradient.s
                 if master is None:
-                    rounded = round_real(velocity, fmt) if is_float else round_raw(*gradient, fmt)
+                    words = self._words(i + 1, ("V_W", "V_b")[kind])
+                    if is_float:
+                        rounded = round_real(velocity, fmt, words)
+                    else:
+                        rounded = round_raw(*gradient, fmt, words)
                     entering, velocity = rounded, enter(rounded, fmt)
                     gradient = Gradient(velocity, fmt.frac)
                     if is_float:
@@ -294,18 +334,30 @@ class Net:
         i, kind = made.layer, made.kind
         fmt = self._network.layers[i].formats.weight
         raw, master = self._raw[kind][i], self._master[kind][i]
-        writes = new_values(raw, master, made.gradient, lr_shift, fmt)
+        words = self._words_of_update(i, "Wb"[kind])
+        writes = new_values(raw, master, made.gradient, lr_shift, fmt, words)
         if made.velocity is not None:
             writes.append((self._velocities[kind][i], made.velocity))
         return writes
 
-    def _used(self, gradients: list[Gradient]) -> list[Gradient]:
+    def _words_of_update(self, i: int, name: str) -> Words:
+        """Return the words of the new master of `W` or `b` of layer `i`, or of its step."""
+        words = self._words(i + 1, f"step_{name}")
+        if self._network.parts.update == "fixed":
+            return words
+        step = words.stream.step + 1
+        return Words(replace(words.stream, step=step, tensor=tensor_number(i + 1, f"real_{name}")))
+
+    def _used(self, gradients: list[Gradient], role: str) -> list[Gradient]:
         """Return the gradients as the update reads them: exact, or stored."""
-        if self._network.update == "fused":
-            return gradients
+        return gradients if self._network.update == "fused" else self._stored(gradients, role)
+
+    def _stored(self, gradients: list[Gradient], role: str) -> list[Gradient]:
+        """Return the gradients of weights or biases as they are stored."""
         layers = self._network.layers
         return [
-            stored(g, layer.formats.gradient) for g, layer in zip(gradients, layers, strict=False)
+            stored(g, layer.formats.gradient, self._words(i, role))
+            for i, (g, layer) in enumerate(zip(gradients, layers, strict=False), 1)
         ]
 
     def _observe(
@@ -329,15 +381,15 @@ class Net:
             i, name = made.layer, "Wb"[made.kind]
             raw, master = self._raw[made.kind][i], self._master[made.kind][i]
             layer, gradient = network.layers[i], made.gradient
-            fmt = layer.formats.weight
+            fmt, words = layer.formats.weight, self._words_of_update(i, name)
             if made.entering is not None:
                 seen[i, f"V{name}"] = count_values(made.entering, layer.velocity)
             if gradient.s.dtype.kind == "f" or master is not None:
                 step = float_step(gradient, lr_shift)
-                seen[i, name] = count_float_steps(raw, master, step, lr_shift, fmt)
+                seen[i, name] = count_float_steps(raw, master, step, lr_shift, fmt, words)
             else:
                 seen[i, name] = count_integer_steps(
-                    raw, *gradient, lr_shift, fmt, network.has_optimiser
+                    raw, *gradient, lr_shift, fmt, words, network.has_optimiser
                 )
         rows = {len(TENSORS) * i + TENSORS.index(name): row for (i, name), row in seen.items()}
         return rows, writes
@@ -345,19 +397,18 @@ class Net:
     def _observe_units(self, i: int, batch: _Batch) -> tuple[Counts, Array]:
         """Return the counts of Z of layer `i`, and which of its units were active."""
         layer, fmt, parts = self._network.layers[i], self._formats[i + 1], self._network.parts
-        z = batch.tape[i][0]
+        z, words = batch.tape[i][0], self._words(i + 1, "Z")
         counts: Counts = {"entries": z.size}
         if parts.forward == "fixed":
             a = batch.tape[i - 1][1] if i else batch.inputs
             w, b = self._parameters(i, to_raw)
             sums_in = self._network.accumulator
-            counts = count_pre_activation(layer, self._formats[i], a, w, b, sums_in)
+            counts = count_pre_activation(layer, self._formats[i], a, w, b, sums_in, words)
         elif parts.backward == "fixed":
-            counts = count_values(round_real(z, fmt), fmt)
+            counts = count_values(round_real(z, fmt, words), fmt)
         if layer.activation.kind != "relu":
             return counts, np.ones(layer.n_out, bool)
-        z, a = (_READ[parts.backward](tensor, fmt) for tensor in batch.tape[i])
-        active = derivative(layer, z, a)[0] != 0
+        active = derivative(layer, *self._read_tape(i, batch.tape))[0] != 0
         counts["inactive"] = int(np.count_nonzero(~active))
         return counts, np.asarray(active.any(axis=0))
 
@@ -368,11 +419,15 @@ class Net:
         if i + 1 < len(self._network.layers):
             above, d = self._network.layers[i + 1], batch.deltas[i + 1]
             w, _ = self._parameters(i + 1, to_raw)
-            fmt, sums_in = layer.formats.delta, self._network.accumulator
-            seen[i, "E"] = count_error(above, d, w, fmt, sums_in)
-            e, frac = error(above, d, w, fmt, sums_in), fmt.frac
-        z, a = (to_raw(tensor, self._formats[i + 1]) for tensor in batch.tape[i])
-        seen[i, "D"] = count_delta(layer, z, a, e, frac)
+            fmt, sums_in, words = (
+                layer.formats.delta,
+                self._network.accumulator,
+                self._words(i + 1, "E"),
+            )
+            seen[i, "E"] = count_error(above, d, w, fmt, sums_in, words)
+            e, frac = error(above, d, w, fmt, sums_in, words), fmt.frac
+        z, a = self._read_tape(i, batch.tape)
+        seen[i, "D"] = count_delta(layer, z, a, e, frac, self._words(i + 1, "D"))
         return seen
 
 

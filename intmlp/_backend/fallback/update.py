@@ -15,17 +15,18 @@ from .arith import (
     Array,
     add,
     enter,
+    enter_real,
+    enter_rounded,
     finite,
     lift,
     negate,
-    quantize,
     real,
-    requantize,
     round_raw,
     round_real,
     scale,
 )
 from .gemm import accumulated, dot
+from .random import Words
 
 if TYPE_CHECKING:
     from ...nn.network import Layer
@@ -63,11 +64,11 @@ def bias_gradient(
     return Gradient(total, layer.formats.delta.frac + average_shift)
 
 
-def stored(gradient: Gradient, fmt: QFormat) -> Gradient:
+def stored(gradient: Gradient, fmt: QFormat, words: Words) -> Gradient:
     """Return `gradient` as it is stored: raw in `fmt`, or the float64 that it is."""
     if gradient.s.dtype.kind == "f":
         return gradient
-    return Gradient(requantize(gradient.s, gradient.frac, fmt), fmt.frac)
+    return Gradient(enter_rounded(gradient.s, gradient.frac, fmt, words), fmt.frac)
 
 
 def float_step(gradient: Gradient, lr_shift: int) -> Array:
@@ -75,12 +76,14 @@ def float_step(gradient: Gradient, lr_shift: int) -> Array:
     return finite(scale(-real(*gradient), -lr_shift))
 
 
-def fixed_update(raw: Array, gradient: Gradient, lr_shift: int, fmt: QFormat) -> Array:
+def fixed_update(
+    raw: Array, gradient: Gradient, lr_shift: int, fmt: QFormat, words: Words
+) -> Array:
     """Return the new values of `raw`, weights or biases, in the weight format `fmt`."""
     if gradient.s.dtype.kind == "f":
-        step = round_real(float_step(gradient, lr_shift), fmt)
+        step = round_real(float_step(gradient, lr_shift), fmt, words)
     else:
-        step = round_raw(negate(gradient.s), gradient.frac + lr_shift, fmt)
+        step = round_raw(negate(gradient.s), gradient.frac + lr_shift, fmt, words)
     return enter(add(raw, step), fmt)
 
 
@@ -122,14 +125,20 @@ def decayed(
 
 
 def new_values(
-    raw: Array | None, master: Array | None, gradient: Gradient, lr_shift: int, fmt: QFormat
+    raw: Array | None,
+    master: Array | None,
+    gradient: Gradient,
+    lr_shift: int,
+    fmt: QFormat,
+    words: Words,
 ) -> list[tuple[Array, Array]]:
     """Return (array, its new values) for each form in which a tensor is kept.
 
-    `raw` is None where all parts are float, `master` where the update is fixed.
+    `raw` is None where all parts are float, `master` where the update is fixed. `words` are of the
+    new master, or of the step.
     """
     if master is None:
         assert raw is not None
-        return [(raw, fixed_update(raw, gradient, lr_shift, fmt))]
+        return [(raw, fixed_update(raw, gradient, lr_shift, fmt, words))]
     values = float_update(master, gradient, lr_shift)
-    return [(master, values)] + ([] if raw is None else [(raw, quantize(values, fmt))])
+    return [(master, values)] + ([] if raw is None else [(raw, enter_real(values, fmt, words))])
