@@ -40,6 +40,7 @@ from .nn import (
 from .nn.network import Loss, Update
 from .ops import dequantize
 from .qformat import Accumulator, QFormat
+from .stream import Stream
 
 Array = NDArray[Any]
 
@@ -205,7 +206,8 @@ class _FixedPointMLP(BaseEstimator):
         settings = self._settings(X.shape[1], n_outputs)
         if new:
             state = check_random_state(self.random_state)
-            self.network_ = MLP(**settings, seed=state)
+            rounding_seed = int.from_bytes(state.bytes(8), "little")
+            self.network_ = MLP(**settings, rounding_seed=rounding_seed, seed=state)
             self._random_state, self._made_with = state, settings
             self.n_layers_, self.n_outputs_ = len(settings["sizes"]), n_outputs
             self.out_activation_ = "softmax" if settings["loss"] == "cross_entropy" else "identity"
@@ -369,7 +371,8 @@ class _FixedPointMLP(BaseEstimator):
     def _outputs(self, X: Array) -> Array:
         """Return the outputs (n, n_outputs) of the network as real values."""
         network = self.network_.network
-        outputs = self.network_.forward(X)
+        stream = Stream(network.rounding_seed, self.network_.steps)
+        outputs = self.network_.forward(X, stream=stream)
         if network.parts.forward == "float":
             return outputs
         return dequantize(outputs, network.layers[-1].formats.activation)
@@ -450,7 +453,7 @@ class FixedPointMLPClassifier(ClassifierMixin, _FixedPointMLP):
     shuffle : bool
         Whether each epoch takes the samples in a new order.
     random_state : int, RandomState or None
-        Of initial weights, the samples held back, and sample orders.
+        Of stochastic rounding, initial weights, the samples held back, and sample orders.
     tol : float
         An epoch counts as better where it gains at least this over the best one before.
     verbose : bool
@@ -500,7 +503,8 @@ class FixedPointMLPClassifier(ClassifierMixin, _FixedPointMLP):
     Fixed-point numbers have a range: scale the inputs, as with a `StandardScaler`. Where many
     lie outside of it, `fit` and `predict` warn.
 
-    The same data and `random_state` give the same integers, whatever computes them.
+    The same data and `random_state` give the same integers, whatever computes them. Where an
+    activation format rounds stochastically, what is predicted for a sample depends on its row, too.
 
     Targets are 1 for the class of a sample and 0 for the others. Only outputs trained by
     cross_entropy stand for probabilities, those of their softmax; with a squared loss there is no
