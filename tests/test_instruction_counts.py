@@ -4,7 +4,8 @@ callgrind counts what runs of scalar code and AVX2, which valgrind emulates; a c
 are packed, multiplied and rounded within its count. It does not emulate AVX-512: there the
 instructions of the tiles' innermost loops are counted in the disassembly. The limits are what
 gcc 12 makes, with about 5 % more. One that must rise says what that bought: a tile's prefetch of
-its rows, up to a quarter of the time of products of some megabytes.
+its rows, up to a quarter of the time of products of some megabytes; a choice of one more rounding,
+of accumulators and of momentum, some instructions of a row of a product and of a block.
 """
 
 import os
@@ -34,16 +35,16 @@ def need(program):
 
 LIMITS = {
     "c:avx2": {
-        "i16 multiply-add": 0.61,
-        "i16split multiply-add": 1.04,
+        "i16 multiply-add": 0.62,
+        "i16split multiply-add": 1.06,
         "f64 multiply-add": 1.20,
         "i32 multiply-add": 1.56,
         "i32any multiply-add": 2.16,
         "i128 multiply-add": 8.8,
         "wide multiply-add": 16.2,
-        "requantize int32": 2.3,
+        "requantize int32": 2.4,
         "requantize int64": 5.5,
-        "mini-batch step": 7_000_000,
+        "mini-batch step": 7_250_000,
         "online step": 21_000,
         "fixed-fixed-float step": 27_200,
         "fixed-float-fixed step": 22_900,
@@ -54,13 +55,13 @@ LIMITS = {
         "float-float-float step": 17_000,
     },
     "c:scalar": {
-        "f64 multiply-add": 3.33,
+        "f64 multiply-add": 3.4,
         "i64 multiply-add": 5.8,
         "i128 multiply-add": 8.7,
         "wide multiply-add": 16.0,
         "requantize int32": 7.0,
         "requantize int64": 19.3,
-        "mini-batch step": 37_100_000,
+        "mini-batch step": 38_500_000,
         "online step": 54_400,
         "fixed-fixed-float step": 57_400,
         "fixed-float-fixed step": 53_200,

@@ -65,8 +65,8 @@ static const uint32_t* make_words(im_stream stream, int64_t at, int64_t n, im_fo
 }
 
 /* The words of n elements from `at` on, n at most BLOCK, of which a stochastic format keeps
- * random_bits; `room` has WORDS. Other formats read none, and there are none. */
+ * random_bits; `room` has WORDS. Other formats read none: NULL. */
 IM_INLINE const uint32_t* random_words(im_stream stream, int64_t at, int64_t n, im_format fmt,
                                        uint32_t* room) {
-  return fmt.rounding == IM_STOCHASTIC ? make_words(stream, at, n, fmt, room) : room;
+  return fmt.rounding == IM_STOCHASTIC ? make_words(stream, at, n, fmt, room) : NULL;
 }

@@ -182,7 +182,7 @@ static void count_smooth(const im_layer* layer, int64_t a, int64_t e, int k, uin
 static void count_gated(const im_layer* layer, im_stream stream, const void* a, const void* e,
                         int64_t n, im_count* count) {
   uint32_t room[WORDS];
-  const uint32_t* words = room;
+  const uint32_t* words = NULL;
   for (int64_t i = 0; i < n; i++) {
     if (i % BLOCK == 0) words = random_words(stream, i, smaller(n - i, BLOCK), layer->delta, room);
     count_smooth(layer, im_load(a, im_elem_of(layer->activation), i),
@@ -196,7 +196,7 @@ static void count_loss_gradient(const im_layer* layer, im_stream stream, const v
                                 const void* a, const void* y, int64_t n, bool half_loss,
                                 im_count* count) {
   uint32_t room[WORDS];
-  const uint32_t* words = room;
+  const uint32_t* words = NULL;
   im_derivative f = derivative(layer);
   im_elem elem = im_elem_of(layer->activation);
   int k = layer->activation.frac - layer->delta.frac - !half_loss;
