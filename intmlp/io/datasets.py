@@ -157,8 +157,35 @@ def joined(training: Dataset, test: Dataset) -> Dataset:
     return Dataset(*(np.concatenate(arrays) for arrays in zip(training, test, strict=True)))
 
 
-def fetch_mnist() -> Dataset:
-    """Fetch MNIST from OpenML (``mnist_784``, version 1) with scikit-learn, which caches it.
+def parted(both: Dataset, test: int) -> tuple[Dataset, Dataset]:
+    """Return a data set as two: what `joined` joins.
+
+    Parameters
+    ----------
+    both : Dataset
+    test : int
+        How many samples, the last ones, are the second: 1..n.
+
+    Returns
+    -------
+    training, test : Dataset
+
+    Examples
+    --------
+    >>> training, test = parted(load_stream(), 100)
+    >>> len(training.labels), len(test.labels)
+    (9900, 100)
+    """
+    return Dataset(*(a[:-test] for a in both)), Dataset(*(a[-test:] for a in both))
+
+
+def fetch_mnist(name: str = "mnist_784") -> Dataset:
+    """Fetch MNIST from OpenML with scikit-learn, which caches it.
+
+    Parameters
+    ----------
+    name : str
+        What version 1 of it is called there; ``Fashion-MNIST`` is of the same kind.
 
     Returns
     -------
@@ -177,7 +204,7 @@ def fetch_mnist() -> Dataset:
     # scikit-learn warns before it tries again; what counts is how it ends.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        bunch = fetch_openml("mnist_784", version=1, as_frame=False, parser="liac-arff")
+        bunch = fetch_openml(name, version=1, as_frame=False, parser="liac-arff")
     source = "set from OpenML"
     return _checked(
         _bytes(bunch.data, 255, f"grey values of the {source}"),
