@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .nn import (
         MLP,
         Activation,
+        FormatSuggestion,
         Gradient,
         History,
         Initialisation,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         OverflowWarning,
         Parts,
         Step,
+        TensorRange,
         hard_sigmoid,
         hard_tanh,
         leaky_relu,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
         normal,
         relu,
         sigmoid,
+        suggest_formats,
         tanh,
         uniform,
     )
@@ -40,6 +43,7 @@ __all__ = [
     "MLP",
     "Accumulator",
     "Activation",
+    "FormatSuggestion",
     "Gradient",
     "History",
     "Initialisation",
@@ -51,6 +55,7 @@ __all__ = [
     "QFormat",
     "Step",
     "Stream",
+    "TensorRange",
     "__version__",
     "arithmetic_version",
     "dequantize",
@@ -68,6 +73,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "sigmoid",
+    "suggest_formats",
     "tanh",
     "uniform",
 ]

@@ -15,10 +15,12 @@ from .network import (
     tanh,
 )
 from .observation import Observation, OverflowWarning
+from .suggest import FormatSuggestion, TensorRange, suggest_formats
 
 __all__ = [
     "MLP",
     "Activation",
+    "FormatSuggestion",
     "Gradient",
     "History",
     "Initialisation",
@@ -27,6 +29,7 @@ __all__ = [
     "OverflowWarning",
     "Parts",
     "Step",
+    "TensorRange",
     "hard_sigmoid",
     "hard_tanh",
     "leaky_relu",
@@ -34,6 +37,7 @@ __all__ = [
     "normal",
     "relu",
     "sigmoid",
+    "suggest_formats",
     "tanh",
     "uniform",
 ]

@@ -157,7 +157,7 @@ class Net:
         """
         self._stream = stream
         with np.errstate(all="ignore"):
-            batch = self._batch(x, y, average_shift)
+            batch = self.both(x, y, average_shift)
         weights, biases = self._stored(batch.weights, "gW"), self._stored(batch.biases, "gb")
         return tuple(g.s for g in weights), tuple(g.s for g in biases)
 
@@ -201,7 +201,7 @@ class Net:
                 self._stream = Stream(self._network.rounding_seed, done)
                 rows = order[step * batch_size : (step + 1) * batch_size]
                 try:
-                    batch = self._batch(x[rows], y[rows], average_shift)
+                    batch = self.both(x[rows], y[rows], average_shift)
                     steps = [*self._made(batch, 0), *self._made(batch, 1)]
                     writes = [write for made in steps for write in self._update(made, lr_shift)]
                     if counts is not None and idle is not None and (before + step) % every == 0:
@@ -257,8 +257,8 @@ class Net:
             a = activate(layer, z, self._words(i + 1, "A", first))
             yield z, a
 
-    def _batch(self, x: Array, y: Array, average_shift: int) -> _Batch:
-        """Run both passes; FloatingPointError where a value to be kept is not finite."""
+    def both(self, x: Array, y: Array, average_shift: int) -> _Batch:
+        """Return both passes; FloatingPointError where a value to be kept is not finite."""
         network, formats = self._network, self._formats
         inputs = self._inputs(x)
         tape = [(finite(z), finite(a)) for z, a in self._layers(inputs)]
