@@ -514,17 +514,16 @@ class Network:
     def report(self, output, y):
         """Return the number of right samples and the loss of a batch."""
         fmt, half = self.formats[-1], self.loss == "half_sse"
-        if self.loss == "cross_entropy":
-            loss = self.cross_entropy(output, y)
-            convert = as_floats if self.parts.forward == "float" else as_raw
-            y = convert(y, fmt)
-        elif self.parts.forward == "float":
+        if self.parts.forward == "float":
             y = as_floats(y, fmt)
-            errors = flat(each(operator.sub, output, y))
-            loss = float_sum(zip(errors, errors, strict=True)) * (0.5 if half else 1.0)
         else:
             y = as_raw(y, fmt, self.stream(len(self.layers), "source"))
-            errors = flat(each(operator.sub, output, y))
+        errors = flat(each(operator.sub, output, y))
+        if self.loss == "cross_entropy":
+            loss = self.cross_entropy(output, y)
+        elif self.parts.forward == "float":
+            loss = float_sum(zip(errors, errors, strict=True)) * (0.5 if half else 1.0)
+        else:
             exact = sum(e**2 for e in errors) * power(-2 * fmt.frac)
             loss = double(exact / 2 if half else exact)
         right = sum(
@@ -537,11 +536,10 @@ class Network:
         fmt, terms = self.formats[-1], []
         for row, target in zip(output, y, strict=True):
             if self.parts.forward == "float":
-                target = as_floats(target, fmt)
                 log = float_log(float_softmax(row)[1])
                 below = [max(row) - a for a in row]
             else:
-                target = as_floats(as_raw(target, fmt), fmt)
+                target = as_floats(target, fmt)
                 log = float_log(double(Fraction(softmax(row, fmt)[1], 2**30)))
                 below = [dequantize(max(row) - a, fmt) for a in row]
             terms += [(t, log + b) if t else (0.0, 0.0) for t, b in zip(target, below, strict=True)]
