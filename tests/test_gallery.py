@@ -203,8 +203,8 @@ def test_some_data_missing(capsys, tmp_path, small, folder):
     status, out, err = run_command(capsys, "reproduce", "pocketnn", *arguments)
     assert status == 2
     assert err.endswith(
-        "intmlp: Fashion-MNIST is not at hand, and its networks were not trained: give "
-        "--fashion-mnist DIR, a folder with its four IDX files, or --openml\n"
+        "intmlp: Fashion-MNIST not at hand: the networks for it were not trained; give "
+        "--fashion-mnist DIR, a folder with the four IDX files, or --openml\n"
     )
     assert "PocketNN 96.98" in out and "87.70" not in out
     assert len((tmp_path / "out" / "trainings.csv").read_text().splitlines()) == 1 + 4
@@ -219,8 +219,8 @@ def test_missing_data(capsys, tmp_path, small):
     status, out, err = run_command(capsys, "reproduce", "gupta", "--out", str(tmp_path / "out"))
     assert (status, out) == (2, "")
     assert err.endswith(
-        "intmlp: MNIST is not at hand, and its networks were not trained: give --mnist DIR, "
-        "a folder with its four IDX files, or --openml\n"
+        "intmlp: MNIST not at hand: the networks for it were not trained; give --mnist DIR, "
+        "a folder with the four IDX files, or --openml\n"
     )
     assert not (tmp_path / "out").exists()
 

@@ -337,7 +337,7 @@ def test_every_64th_step(batch_size, parts, optimiser):
     overflowed = [(key, share) for key, share in wanted.items() if share]
     assert len(texts) == len(overflowed) > 1
     for text, ((layer, tensor), share) in zip(texts, overflowed, strict=True):
-        assert text.startswith(f"layer {layer}: {share:.2g} of the values of {tensor} lay outside")
+        assert text.startswith(f"layer {layer}: {100 * share:.3g}% of the values of {tensor} lay outside")
         assert text.endswith("in the steps counted, every 64th, and saturated")
         assert caught[0].filename == __file__
 
@@ -358,7 +358,7 @@ def test_counts_in_calls_of_any_length(monkeypatch, batch_size):
 
 def test_observed_trainings_count_every_step():
     net, x, y = overflowing()
-    with pytest.warns(OverflowWarning, match=r"layer 2: 0.01 of the values of D .* in all steps"):
+    with pytest.warns(OverflowWarning, match=r"layer 2: 1% of the values of D .* in all steps"):
         history = net.train(x, y, 4, shuffle=False, observe=True)
     assert history.overflows[2, "D"] == 0.01
     with warnings.catch_warnings():

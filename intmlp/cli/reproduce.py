@@ -176,7 +176,7 @@ def _reproduce_gallery(options: argparse.Namespace) -> int:
     with argument("--out"):
         check_writable(options.out)
 
-    progress = Console(stderr=True)
+    progress = Console(stderr=True, quiet=not entries)
     trainings: list[Training] = []
     for training in track(
         gallery.run(entries, data, range(options.seeds), options.epochs, options.jobs),
@@ -200,10 +200,10 @@ def _reproduce_gallery(options: argparse.Namespace) -> int:
         console.print(f"Published: {gallery.SOURCES[options.study]}; see docs/gallery.md")
         console.print(f"Wrote trainings.csv into {options.out}")
     if missing:
-        name = missing[0]
+        folders = " and ".join(f"--{name.lower()} DIR" for name in missing)
         raise ValueError(
-            f"{name} is not at hand, and its networks were not trained: give --{name.lower()} DIR, "
-            "a folder with its four IDX files, or --openml"
+            f"{' and '.join(missing)} not at hand: the networks for it were not trained; give "
+            f"{folders}, a folder with the four IDX files, or --openml"
         )
     return 0
 

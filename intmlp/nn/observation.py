@@ -216,8 +216,8 @@ class OverflowWarning(RuntimeWarning):
     ...     try:
     ...         net.train([[2.0]], [[1.0]], lr_shift=8)  # Z is 8
     ...     except intmlp.OverflowWarning as warning:
-    ...         print(str(warning)[:49])
-    layer 1: 1 of the values of Z lay outside QFormat
+    ...         print(str(warning)[:52])
+    layer 1: 100% of the values of Z lay outside QFormat
     """
 
 
@@ -228,8 +228,8 @@ def warn_of_overflows(network: Network, rows: tuple[Observation, ...], every: in
         if row.overflows:
             fmt = _format_of(network.layers[row.layer - 1], row.tensor)
             warnings.warn(
-                f"layer {row.layer}: {row.overflow_share:.2g} of the values of {row.tensor} lay "
-                f"outside {fmt} in {steps}, and {_OUTSIDE[fmt.overflow]}",
+                f"layer {row.layer}: {100 * row.overflow_share:.3g}% of the values of "
+                f"{row.tensor} lay outside {fmt} in {steps}, and {_OUTSIDE[fmt.overflow]}",
                 OverflowWarning,
                 stacklevel=3,
             )
