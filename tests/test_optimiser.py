@@ -337,7 +337,9 @@ def test_every_64th_step(batch_size, parts, optimiser):
     overflowed = [(key, share) for key, share in wanted.items() if share]
     assert len(texts) == len(overflowed) > 1
     for text, ((layer, tensor), share) in zip(texts, overflowed, strict=True):
-        assert text.startswith(f"layer {layer}: {100 * share:.3g}% of the values of {tensor} lay outside")
+        assert text.startswith(
+            f"layer {layer}: {100 * share:.3g}% of the values of {tensor} lay outside"
+        )
         assert text.endswith("in the steps counted, every 64th, and saturated")
         assert caught[0].filename == __file__
 
