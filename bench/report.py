@@ -24,6 +24,7 @@ TABLES = {
     "products, scalar": "Matrix products, portable C forced",
     "accumulators": "Matrix products in an accumulator",
     "online training": "Online training, two cores",
+    "stochastic rounding": "Stochastic rounding",
     "observed training": "Observed training",
     "an epoch": "An epoch of mini-batches",
     "momentum and decay": "Momentum and decay",
