@@ -151,7 +151,7 @@ def table(layer, parts):
     if kind not in ("sigmoid", "tanh") or parts.forward == "float":
         return np.array([0])
     function = reference.Activation(kind).fixed
-    return counted([function(z, twin(fmt)) for z in range(fmt.raw_min, fmt.raw_max + 1)])
+    return counted([function(z, 0, twin(fmt)) for z in range(fmt.raw_min, fmt.raw_max + 1)])
 
 
 def exps(described):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import intmlp
-from intmlp import MLP, Accumulator, QFormat, _backend
+from intmlp import MLP, Accumulator, QFormat, Stream, _backend
 from support import raw_array
 
 FMT = QFormat(8, 4)
@@ -45,7 +45,7 @@ def test_plain_products_are_the_checked_ones(backend):
     core = _backend.active()
     for a in (A, A.astype(np.int64), np.repeat(A, 4, axis=1)[:, ::4], A[:0]):
         for b in (B, B.astype(np.int32), np.asfortranarray(B), B[::-1][::-1]):
-            got = accepted(lambda a=a, b=b: core.plain_matmul(a, b, 4, FMT, BIAS, 4, None))
+            got = accepted(lambda a=a, b=b: core.plain_matmul(a, b, 4, FMT, BIAS, 4, None, None))
             want = (
                 intmlp.matmul(a.tolist(), b.tolist(), 4, FMT, bias=BIAS.tolist(), bias_frac=4)
                 if len(a)
@@ -58,7 +58,7 @@ def test_plain_products_are_the_checked_ones(backend):
 def test_all_that_a_product_refuses_or_converts_is_not_plain(backend):
     core = _backend.active()
     good = {"a": A, "b": B, "frac_in": 4, "fmt": FMT, "bias": BIAS, "bias_frac": 4}
-    good["accumulator"] = Accumulator(8)
+    good |= {"accumulator": Accumulator(8), "stream": None}
     changed = [(name, value) for name in ("a", "b", "bias") for value in strange(good[name])]
     changed += [(name, good[name].astype(np.float64)) for name in ("a", "b", "bias")]
     changed += [("a", A[:, :2]), ("b", B[:2]), ("bias", BIAS[:1]), ("bias", np.arange(3))]
@@ -68,6 +68,8 @@ def test_all_that_a_product_refuses_or_converts_is_not_plain(backend):
     changed += [("bias_frac", 5), ("bias_frac", 4 - 127)]
     changed += [("fmt", value) for value in (None, (8, 4), type("Q", (QFormat,), {})(8, 4))]
     changed += [("accumulator", value) for value in (8, "wrap", QFormat(8, 0))]
+    changed += [("stream", value) for value in (1, "1", (1, 0, 0))]
+    changed += [("fmt", QFormat(8, 4, "stochastic"))]  # without a stream
     assert accepted(lambda: core.plain_matmul(**good)) is not None
     for name, value in changed:
         assert core.plain_matmul(**{**good, name: value}) is None, (name, value)
@@ -78,18 +80,29 @@ def test_all_that_a_product_refuses_or_converts_is_not_plain(backend):
 def test_all_that_other_calls_refuse_or_convert_is_not_plain(backend):
     core = _backend.active()
     reals, raws = np.array([[0.5, -1.0], [1.0, 2.0]]), np.array([[3, -1], [5, 127]], np.int32)
-    ways = ((core.plain_quantize, reals), (core.plain_dequantize, raws))
-    for call, good in (*ways, (lambda s, fmt: core.plain_requantize(s, 4, fmt), raws)):
+    ways = (
+        (lambda v, fmt: core.plain_quantize(v, fmt, None), reals),
+        (core.plain_dequantize, raws),
+        (lambda s, fmt: core.plain_requantize(s, 4, fmt, None), raws),
+    )
+    for call, good in ways:
         assert accepted(lambda c=call, g=good: c(g, FMT)) is not None
         assert call(np.array(good[1, 1]), FMT).shape == ()
         assert call(good.T, FMT) is None
         assert call(good, None) is None
         for value in list(strange(good))[:-2]:  # other numbers of dimensions are as good
             assert call(value, FMT) is None, value
-    assert core.plain_quantize(reals.astype(np.float32), FMT) is not None
-    assert core.plain_quantize(raws, FMT) is None
+    assert core.plain_quantize(reals.astype(np.float32), FMT, None) is not None
+    assert core.plain_quantize(raws, FMT, None) is None
+    drawn = QFormat(8, 4, "stochastic")
+    for call in (
+        lambda stream: core.plain_quantize(reals, drawn, stream),
+        lambda stream: core.plain_requantize(raws, 4, drawn, stream),
+    ):
+        assert call(Stream(1)) is not None
+        assert call(None) is None and call(1) is None
     for frac in (4.0, "4", None, True, np.int64(4), 4097, -4097):
-        assert core.plain_requantize(raws, frac, FMT) is None, frac
+        assert core.plain_requantize(raws, frac, FMT, None) is None, frac
 
 
 def networks(fmt):
