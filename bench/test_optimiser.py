@@ -45,6 +45,7 @@ def test_an_optimiser(versus, samples, update, optimiser):
     )
 
 
+@pytest.mark.filterwarnings("ignore::intmlp.OverflowWarning")  # the velocities of the biases do
 @pytest.mark.parametrize("optimiser", [{}, {"momentum_shift": 4}], ids=["plain", "momentum"])
 def test_looking_for_overflows(versus, samples, optimiser):
     """Every 64th step, as is the default, beside none."""
