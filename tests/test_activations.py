@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from test_mlp import (
     ALL_PARTS,
     batch,
+    check_all,
     check_forward,
     check_gradient,
     check_step,
@@ -191,14 +192,7 @@ def networks(draw, parts=None):
 @settings(max_examples=12)
 def test_networks(backend, parts, data):
     net = data.draw(networks(parts))
-    model = twin_network(net)
-    n = data.draw(st.sampled_from([1, 2, 5]))
-    x, y = batch(data.draw, net, n)
-    check_forward(net, model, x)
-    check_gradient(net, model, x, y)
-    for _ in range(3):
-        check_step(net, model, x, y, data.draw(lr_shifts))
-    check_forward(net, model, x)
+    check_all(data.draw, net, data.draw(st.sampled_from([1, 2, 5])), lr_shifts)
 
 
 @given(networks(), st.data())

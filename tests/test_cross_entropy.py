@@ -9,7 +9,7 @@ import pytest
 from autograd import grad
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_mlp import ALL_PARTS, batch, check_forward, check_gradient, check_step, lr_shifts
+from test_mlp import ALL_PARTS, batch, check_all, check_gradient, check_step, lr_shifts
 from test_observe import check, in_order
 
 import intmlp
@@ -157,12 +157,7 @@ def networks(draw, parts=None):
 @settings(max_examples=10)
 def test_networks(backend, parts, data):
     net = data.draw(networks(parts))
-    model = twin_network(net)
-    x, y = batch(data.draw, net, data.draw(st.sampled_from([1, 2, 4])))
-    check_forward(net, model, x)
-    check_gradient(net, model, x, y)
-    for _ in range(3):
-        check_step(net, model, x, y, data.draw(lr_shifts))
+    check_all(data.draw, net, data.draw(st.sampled_from([1, 2, 4])), lr_shifts)
 
 
 @given(networks(), st.data())

@@ -127,6 +127,18 @@ def check_step(net, model, x, y, lr_shift):
     return False
 
 
+def check_all(draw, net, n, lr_shifts):
+    """Check a network at its start, its gradient, three steps on n samples, and what it is then."""
+    model = twin_network(net)
+    check_weights(net, model)
+    x, y = batch(draw, net, n)
+    check_forward(net, model, x)
+    check_gradient(net, model, x, y)
+    for _ in range(3):
+        check_step(net, model, x, y, draw(lr_shifts))
+    check_forward(net, model, x)
+
+
 def check_training(net, model, x, y, lr_shift, batches, **arguments):
     """Train, with the batches that the model is to take; return the history."""
     right, loss, diverged_at = [], [], None
@@ -233,15 +245,8 @@ lr_shifts = st.one_of(st.integers(-2, 12), st.sampled_from([-70, 40, 64, 70, 200
 @given(networks(), st.data())
 @settings(max_examples=300)
 def test_random_networks(net, data):
-    model = twin_network(net)
-    check_weights(net, model)
     n = data.draw(st.sampled_from([1, 2, 4, 8] if net._average else [1, 2, 3, 5, 8]))
-    x, y = batch(data.draw, net, n)
-    check_forward(net, model, x)
-    check_gradient(net, model, x, y)
-    for _ in range(3):
-        check_step(net, model, x, y, data.draw(lr_shifts))
-    check_forward(net, model, x)
+    check_all(data.draw, net, n, lr_shifts)
 
 
 @every_parts

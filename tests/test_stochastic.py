@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_mlp import (
     batch,
+    check_all,
     check_forward,
     check_gradient,
     check_step,
-    check_weights,
     every_parts,
     lr_shifts,
     networks,
@@ -177,15 +177,8 @@ def at_random(net, state, share=1.0):
 @settings(max_examples=60)
 def test_random_networks(net, state, share, data):
     net = at_random(net, state, share)
-    model = twin_network(net)
-    check_weights(net, model)
     n = data.draw(st.sampled_from([1, 2, 4] if net._average else [1, 2, 3, 5]))
-    x, y = batch(data.draw, net, n)
-    check_forward(net, model, x)
-    check_gradient(net, model, x, y)
-    for _ in range(3):
-        check_step(net, model, x, y, data.draw(lr_shifts))
-    check_forward(net, model, x)
+    check_all(data.draw, net, n, lr_shifts)
 
 
 @every_parts

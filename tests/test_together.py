@@ -3,17 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_mlp import (
-    ALL_PARTS,
-    activations,
-    batch,
-    check_forward,
-    check_gradient,
-    check_step,
-    check_training,
-    check_weights,
-    plain_formats,
-)
+from test_mlp import ALL_PARTS, activations, batch, check_all, check_training, plain_formats
 from test_observe import in_order
 
 import intmlp
@@ -64,14 +54,7 @@ def anything(draw):
 @given(anything(), st.data())
 @settings(max_examples=150)
 def test_steps(net, data):
-    model = twin_network(net)
-    check_weights(net, model)
-    x, y = batch(data.draw, net, data.draw(st.sampled_from([1, 2, 4])))
-    check_forward(net, model, x)
-    check_gradient(net, model, x, y)
-    for _ in range(3):
-        check_step(net, model, x, y, data.draw(st.integers(-2, 12)))
-    check_forward(net, model, x)
+    check_all(data.draw, net, data.draw(st.sampled_from([1, 2, 4])), st.integers(-2, 12))
 
 
 @given(anything(), st.data())
