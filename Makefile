@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # The build without CUDA (some GB less) wins wherever an index offers it.
 TORCH ?= torch==2.13.0
 
-.PHONY: study test bench lint package clean
+.PHONY: study test trust trust-short bench lint package clean
 
 # Install this checkout (a copy, never a link to it) with the extras named by EXTRAS.
 define install
@@ -24,6 +24,19 @@ study: ## the main job: all 240 cells of the 2017 experiment, then which part ne
 test: ## the whole test suite, over every backend
 	$(call install,test)
 	$(BIN)/pytest -n auto --dist worksteal
+
+# The checks of trust/, each a script that says what it does, with a --short form. The report of the
+# long ones is docs/reliability.md.
+CHECKS :=
+
+trust: ## every check of reliability in its long form (hours); writes docs/reliability.md
+	$(call install,trust)
+	set -e; for check in $(CHECKS); do $(BIN)/python trust/$$check.py; done
+	$(BIN)/python trust/report.py
+
+trust-short: ## the same checks in minutes
+	$(call install,trust)
+	set -e; for check in $(CHECKS); do $(BIN)/python trust/$$check.py --short; done
 
 bench: ## every benchmark, each beside its rival in the same run; writes docs/performance.md
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -11,12 +11,12 @@ import pytest
 
 import intmlp
 from intmlp import _backend
-from support import BACKENDS, PURE
+from support import BACKENDS, EFFORT, PURE
 
 hypothesis.settings.register_profile(
     "intmlp",
     deadline=None,
-    max_examples=100,
+    max_examples=round(100 * EFFORT),
     database=None,  # a failure is repeated by its seed
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate, hypothesis.Phase.shrink],
     suppress_health_check=[

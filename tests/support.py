@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 import reference
@@ -17,6 +18,15 @@ from intmlp import QFormat, _backend, cli
 # A pure Python wheel is tested with INTMLP_BACKEND=python; everywhere else the core must be there.
 PURE = os.environ.get("INTMLP_BACKEND") == "python"
 BACKENDS = ("python",) if PURE else _backend.available()
+
+# How many examples hypothesis tries, as a multiple: less where a build is many times slower, more
+# for a search. Where it is less than one, `-m "not long"` leaves the longest tests out as well.
+EFFORT = float(os.environ.get("INTMLP_TEST_EFFORT", "1"))
+
+
+def examples(count):
+    """Let a hypothesis test try `count` examples, times the effort."""
+    return settings(max_examples=max(1, round(count * EFFORT)))
 
 
 def each_backend(names=BACKENDS):

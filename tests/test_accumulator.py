@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import intmlp
@@ -17,6 +17,7 @@ from support import (
     OVERFLOWS,
     ROUNDINGS,
     assert_same,
+    examples,
     formats,
     raw_array,
     seeds,
@@ -69,7 +70,7 @@ def check(a, b, frac_in, fmt, accumulator, bias=None, bias_frac=None):
     st.booleans(),
     st.data(),
 )
-@settings(max_examples=150)
+@examples(150)
 def test_matmul(backend, state, bits, sizes, flavours, fmt, accumulator, with_bias, data):
     m, k, n = sizes
     a = raw_array(state, QFormat(bits[0], 0), (m, k), flavours[0])

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_mlp import (
     ALL_PARTS,
@@ -22,7 +22,7 @@ import intmlp
 import reference
 from intmlp import MLP, LayerFormats, Parts, QFormat
 from intmlp.nn.tables import activation_table
-from support import OVERFLOWS, ROUNDINGS, assert_same, raw_array, twin, twin_network
+from support import OVERFLOWS, ROUNDINGS, assert_same, examples, raw_array, twin, twin_network
 
 HARD = [intmlp.hard_tanh(), intmlp.hard_sigmoid()]
 SMOOTH = [intmlp.sigmoid(), intmlp.tanh()]
@@ -189,14 +189,14 @@ def networks(draw, parts=None):
 
 @every_parts
 @given(data=st.data())
-@settings(max_examples=12)
+@examples(12)
 def test_networks(backend, parts, data):
     net = data.draw(networks(parts))
     check_all(data.draw, net, data.draw(st.sampled_from([1, 2, 5])), lr_shifts)
 
 
 @given(networks(), st.data())
-@settings(max_examples=20)
+@examples(20)
 def test_counts(backend, net, data):
     x, y = batch(data.draw, net, 4)
     batch_size = data.draw(st.sampled_from([1, 3]))

@@ -7,7 +7,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd import grad
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_mlp import ALL_PARTS, batch, check_all, check_gradient, check_step, lr_shifts
 from test_observe import check, in_order
@@ -17,7 +17,7 @@ import reference
 from intmlp import MLP, LayerFormats, Parts, QFormat, dequantize
 from intmlp._backend.fallback import real
 from intmlp.nn.tables import exp_table
-from support import OVERFLOWS, ROUNDINGS, raw_array, twin_network
+from support import OVERFLOWS, ROUNDINGS, examples, raw_array, twin_network
 
 RULES = list(itertools.product(ROUNDINGS, OVERFLOWS))
 FLOATS = Parts("float", "float", "float")
@@ -154,14 +154,14 @@ def networks(draw, parts=None):
 
 @every_parts
 @given(data=st.data())
-@settings(max_examples=10)
+@examples(10)
 def test_networks(backend, parts, data):
     net = data.draw(networks(parts))
     check_all(data.draw, net, data.draw(st.sampled_from([1, 2, 4])), lr_shifts)
 
 
 @given(networks(), st.data())
-@settings(max_examples=15)
+@examples(15)
 def test_counts(backend, net, data):
     x, y = batch(data.draw, net, 4)
     size = data.draw(st.sampled_from([1, 2]))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import intmlp
@@ -15,6 +15,7 @@ from support import (
     OVERFLOWS,
     ROUNDINGS,
     assert_same,
+    examples,
     formats,
     raw_array,
     seeds,
@@ -72,7 +73,7 @@ operand_bits = st.one_of(st.sampled_from([2, 4, 8, 9, 12, 16, 17, 24, 31, 32, 33
     st.booleans(),
     st.data(),
 )
-@settings(max_examples=300)
+@examples(300)
 def test_matmul(state, bits, sizes, flavours, fmt, with_bias, data):
     m, k, n = sizes
     a = raw_array(state, QFormat(bits[0], 0), (m, k), flavours[0])

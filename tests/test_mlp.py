@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import intmlp
@@ -26,6 +26,7 @@ from support import (
     OVERFLOWS,
     ROUNDINGS,
     assert_same,
+    examples,
     formats,
     in_layers,
     raw_array,
@@ -243,7 +244,7 @@ lr_shifts = st.one_of(st.integers(-2, 12), st.sampled_from([-70, 40, 64, 70, 200
 
 
 @given(networks(), st.data())
-@settings(max_examples=300)
+@examples(300)
 def test_random_networks(net, data):
     n = data.draw(st.sampled_from([1, 2, 4, 8] if net._average else [1, 2, 3, 5, 8]))
     check_all(data.draw, net, n, lr_shifts)
@@ -251,7 +252,7 @@ def test_random_networks(net, data):
 
 @every_parts
 @given(data=st.data())
-@settings(max_examples=40)
+@examples(40)
 def test_every_combination_of_parts(parts, data):
     net = data.draw(networks(parts=parts, any_formats=plain_formats()))
     model = twin_network(net)
@@ -282,7 +283,7 @@ def test_training_is_a_loop_of_steps(net, data):
 
 
 @given(data=st.data())
-@settings(max_examples=150)
+@examples(150)
 def test_enormous_floats(data):
     """Overflow in every place: Z, E, D, gradients, steps, masters, losses."""
     net = data.draw(networks(parts=data.draw(st.sampled_from(SOME_FLOAT))))

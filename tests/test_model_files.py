@@ -13,14 +13,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 import intmlp
 from intmlp import MLP, Accumulator, LayerFormats, Parts, QFormat
 from intmlp.io import model
-from support import each_backend, formats, seeds
+from support import each_backend, examples, formats, seeds
 
 EVERY_PARTS = [Parts(*kinds) for kinds in itertools.product(("fixed", "float"), repeat=3)]
 every_parts = pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def networks(draw):
     )
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(net=networks())
 def test_any_network_comes_back(net, saved):
     path = saved[0].with_name("any.safetensors")
@@ -675,7 +675,7 @@ def saved(tmp_path_factory):
     return path, contents(net), path.read_bytes()
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(data=st.data())
 def test_any_change_of_a_file_is_seen(data, saved):
     path, unchanged, content = saved

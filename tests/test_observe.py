@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_mlp import (
     ALL_PARTS,
@@ -32,6 +32,7 @@ from support import (
     OVERFLOWS,
     ROUNDINGS,
     assert_same,
+    examples,
     raw_array,
     seeds,
     twin_network,
@@ -130,7 +131,7 @@ def in_order(n, batch_size, epochs):
 
 
 @given(networks(), st.data())
-@settings(max_examples=80)
+@examples(80)
 def test_random_networks(net, data):
     batch_size = data.draw(st.sampled_from([1, 2, 4] if net._average else [1, 2, 3, 5]))
     n, epochs = data.draw(st.integers(1, 6)), data.draw(st.integers(0, 2))
@@ -145,7 +146,7 @@ def test_random_networks(net, data):
 
 @every_parts
 @given(data=st.data())
-@settings(max_examples=15)
+@examples(15)
 def test_every_combination_of_parts(parts, data):
     net = data.draw(networks(parts=parts, any_formats=plain_formats()))
     batch_size = data.draw(st.sampled_from([1, 2]))
@@ -158,7 +159,7 @@ def test_every_combination_of_parts(parts, data):
 
 
 @given(data=st.data())
-@settings(max_examples=50)
+@examples(50)
 def test_enormous_floats(data):
     """Steps too large or too small for every unit, masters far outside their formats."""
     net = data.draw(networks(parts=data.draw(st.sampled_from(ALL_PARTS[1:]))))
@@ -269,7 +270,7 @@ def check_online(net, x, y, lr_shift, backend):
     st.sampled_from(FLAVOURS),
     st.sampled_from(FLAVOURS),
 )
-@settings(max_examples=60)
+@examples(60)
 def test_any_online_network(backend, drawn, state, of_weights, of_samples):
     net, lr_shift = drawn
     if net.network.parts.update == "fixed":
@@ -278,7 +279,7 @@ def test_any_online_network(backend, drawn, state, of_weights, of_samples):
 
 
 @given(narrow_networks(some_float=True), seeds, st.sampled_from([1e-320, 1e-5, 1.0, 300.0, 1e100]))
-@settings(max_examples=60)
+@examples(60)
 def test_any_online_network_of_real_samples(backend, drawn, state, scale):
     net, lr_shift = drawn
     check_online(net, *real_samples(net, state, 16, scale), lr_shift, backend)

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
@@ -16,6 +16,7 @@ from support import (
     OVERFLOWS,
     ROUNDINGS,
     assert_same,
+    examples,
     raw_array,
     seeds,
     twin_network,
@@ -159,7 +160,7 @@ def narrow_networks(draw, some_float=False):
 
 
 @given(narrow_networks(), seeds, st.sampled_from(FLAVOURS), st.sampled_from(FLAVOURS))
-@settings(max_examples=150)
+@examples(150)
 def test_any_network(backend, drawn, state, of_weights, of_samples):
     net, lr_shift = drawn
     set_raw(net, state, of_weights)
@@ -302,7 +303,7 @@ def real_samples(net, state, n, scale=1.0, dtype=np.float64):
     st.sampled_from([1e-320, 1e-5, 1.0, 1.0, 1.0, 300.0, 1e100]),
     st.sampled_from(["raw", np.float32, np.float64, np.float64]),
 )
-@settings(max_examples=150)
+@examples(150)
 def test_any_network_with_float_parts(backend, drawn, state, scale, source):
     net, lr_shift = drawn
     if source == "raw":

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_mlp import (
     ALL_PARTS,
@@ -26,7 +26,7 @@ from test_observe import check, in_order
 
 import intmlp
 from intmlp import MLP, LayerFormats, OverflowWarning, Parts, QFormat, _counts
-from support import FLAVOURS, OVERFLOWS, ROUNDINGS, raw_array, tensors, twin_network
+from support import FLAVOURS, OVERFLOWS, ROUNDINGS, examples, raw_array, tensors, twin_network
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -47,7 +47,7 @@ def state_of(net):
 
 
 @given(networks(optimiser=True), st.data())
-@settings(max_examples=80)
+@examples(80)
 def test_random_networks(net, data):
     model = twin_network(net)
     n = data.draw(st.sampled_from([1, 2, 4] if net._average else [1, 2, 3, 5]))
@@ -59,7 +59,7 @@ def test_random_networks(net, data):
 
 @every_parts
 @given(data=st.data())
-@settings(max_examples=8)
+@examples(8)
 def test_every_combination_of_parts(parts, data):
     net = data.draw(networks(parts=parts, any_formats=plain_formats(), optimiser=True))
     model = twin_network(net)
@@ -69,7 +69,7 @@ def test_every_combination_of_parts(parts, data):
 
 
 @given(networks(optimiser=True), st.data())
-@settings(max_examples=40)
+@examples(40)
 def test_counted(net, data):
     batch_size = data.draw(st.sampled_from([1, 2, 4] if net._average else [1, 3]))
     x, y = batch(data.draw, net, 5)
@@ -81,7 +81,7 @@ def test_counted(net, data):
 
 
 @given(data=st.data())
-@settings(max_examples=30)
+@examples(30)
 def test_enormous_floats(data):
     """Velocities, decayed gradients and steps that are not finite: then nothing changes."""
     parts = data.draw(st.sampled_from(ALL_PARTS[1:]))

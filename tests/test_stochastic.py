@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_mlp import (
     batch,
@@ -27,7 +27,7 @@ import intmlp
 import reference
 from intmlp import MLP, LayerFormats, Parts, QFormat, Stream, _backend
 from intmlp._backend.fallback.random import philox
-from support import OVERFLOWS, assert_same, raw_array, seeds, twin, twin_network
+from support import OVERFLOWS, assert_same, examples, raw_array, seeds, twin, twin_network
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -174,7 +174,7 @@ def at_random(net, state, share=1.0):
 
 
 @given(networks(), seeds, st.sampled_from([0.3, 1.0]), st.data())
-@settings(max_examples=60)
+@examples(60)
 def test_random_networks(net, state, share, data):
     net = at_random(net, state, share)
     n = data.draw(st.sampled_from([1, 2, 4] if net._average else [1, 2, 3, 5]))
@@ -200,7 +200,7 @@ def test_every_role(parts, update):
 
 
 @given(networks(), seeds, st.data())
-@settings(max_examples=25)
+@examples(25)
 def test_counts(net, state, data):
     net = at_random(net, state)
     batch_size = data.draw(st.sampled_from([1, 2, 4]))

@@ -1,14 +1,14 @@
 """Every feature of a network beside every other: networks drawn from all of them."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_mlp import ALL_PARTS, activations, batch, check_all, check_training, plain_formats
 from test_observe import in_order
 
 import intmlp
 from intmlp import MLP, Accumulator, LayerFormats
-from support import OVERFLOWS, twin_network
+from support import OVERFLOWS, examples, twin_network
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -52,13 +52,13 @@ def anything(draw):
 
 
 @given(anything(), st.data())
-@settings(max_examples=150)
+@examples(150)
 def test_steps(net, data):
     check_all(data.draw, net, data.draw(st.sampled_from([1, 2, 4])), st.integers(-2, 12))
 
 
 @given(anything(), st.data())
-@settings(max_examples=60)
+@examples(60)
 def test_training(net, data):
     """Epochs of batches, and of single samples, which may go the online way."""
     batch_size = data.draw(st.sampled_from([1, 1, 2, 4]))

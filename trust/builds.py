@@ -1,0 +1,61 @@
+"""Builds of the core with other compilers and flags, and the test suite on them."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+from record import CHECKOUT, WORK
+
+# What a build reads, and what the tests read. The tests refuse to run beside the package's
+# sources, and those that build the package themselves skip where there is no setup.py.
+SOURCES = ("src", "intmlp", "setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
+SUITE = ("tests", "bench", "docs", "examples", "pyproject.toml", "README.md", "Makefile")
+
+
+def copy(names, folder):
+    """Copy files and folders of the checkout into `folder`, in place of what is there."""
+    skip = shutil.ignore_patterns("__pycache__", "*.so", "_core.c")
+    for name in names:
+        source, target = CHECKOUT / name, folder / name
+        if source.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(source, target, ignore=skip)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+
+
+def build(name, cc="gcc", cflags="", ldflags="", python=sys.executable):
+    """Build the core with further flags in a copy of the sources; return the folder to import."""
+    folder = WORK / "builds" / name
+    copy(SOURCES, folder)
+    subprocess.run(
+        [python, "setup.py", "-q", "build_ext", "--inplace"],
+        cwd=folder,
+        env={**os.environ, "CC": cc, "CFLAGS": cflags, "LDFLAGS": ldflags},
+        check=True,
+    )
+    return folder
+
+
+# The short set of the tests: one example in ten, and none that is marked long.
+SHORT_SET = ("-m", "not long")
+SHORT_EFFORT = "0.1"
+
+
+def suite(folder, *arguments, short=False, **environment):
+    """Run pytest over the build in `folder`; return its finished process, which may have failed.
+
+    `short` takes the short set of the tests.
+    """
+    if short:
+        arguments = (*SHORT_SET, *arguments)
+        environment = {"INTMLP_TEST_EFFORT": SHORT_EFFORT, **environment}
+    tests = WORK / "suite"
+    copy(SUITE, tests)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=tests,
+        env={**os.environ, "PYTHONPATH": str(folder), **environment},
+    )
