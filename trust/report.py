@@ -1,0 +1,41 @@
+"""Write docs/reliability.md from the records of the checks in their long form.
+
+    python trust/report.py
+
+The prose is in reliability.md.j2; every figure in it comes from a record.
+"""
+
+import json
+from pathlib import Path
+
+import jinja2
+
+from record import CHECKOUT, WORK
+
+
+class Records(dict):
+    """The record of each check by its name."""
+
+    def __missing__(self, check):
+        raise SystemExit(f"no record of {check}: run python trust/{check}.py first")
+
+
+def main():
+    """Read the records and write the page."""
+    found = Records()
+    for path in sorted((WORK / "long").glob("*.json")):
+        found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+    template = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    ).get_template("reliability.md.j2")
+    page = CHECKOUT / "docs" / "reliability.md"
+    page.write_text(template.render(found=found), encoding="utf-8")
+    print(f"wrote {page.relative_to(CHECKOUT)}")
+
+
+if __name__ == "__main__":
+    main()
