@@ -1,14 +1,19 @@
 """Build of the compiled core; all other metadata stands in pyproject.toml."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
+from itertools import chain
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 
 class BuildCore(build_ext):
-    """Add what each compiler needs: warnings, and float parts without fused multiply-add."""
+    """Add what each compiler needs: warnings, and float parts without fused multiply-add.
+
+    Files are compiled side by side, since two of them take as long as all others.
+    """
 
     def build_extensions(self):
         """Complete the flags for the compiler that was found, and build."""
@@ -28,6 +33,14 @@ class BuildCore(build_ext):
                 *flags,
                 *os.environ.get("CFLAGS", "").split(),
             ]
+        compile_all = self.compiler.compile
+
+        def compile_each(sources, **options):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                each = pool.map(lambda source: compile_all([source], **options), sources)
+                return list(chain.from_iterable(each))
+
+        self.compiler.compile = compile_each
         super().build_extensions()
 
 
