@@ -17,8 +17,15 @@ Rounding = Literal["floor", "toward_zero", "half_up", "half_away", "half_even", 
 Overflow = Literal["saturate", "wrap"]
 
 # The position of a name is its code in the compiled core (`im_rounding`, `im_overflow`).
-ROUNDINGS = ("floor", "toward_zero", "half_up", "half_away", "half_even", "stochastic")
-OVERFLOWS = ("saturate", "wrap")
+ROUNDINGS: tuple[Rounding, ...] = (
+    "floor",
+    "toward_zero",
+    "half_up",
+    "half_away",
+    "half_even",
+    "stochastic",
+)
+OVERFLOWS: tuple[Overflow, ...] = ("saturate", "wrap")
 
 MOST_RANDOM_BITS = 32
 

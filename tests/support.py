@@ -139,25 +139,10 @@ class Twin(reference.Network):
 def twin_network(net):
     """Return the oracle's network, with the weights that `net` has now."""
     described = net.network
-    layers = [
-        reference.Layer(
-            tuple(
-                twin(getattr(layer.formats, name))
-                for name in ("activation", "weight", "delta", "gradient", "velocity")
-                if getattr(layer.formats, name) is not None
-            ),
-            reference.Activation(
-                layer.activation.kind,
-                Fraction(layer.activation.half_at_zero, 2),
-                layer.activation.slope_shift,
-            ),
-        )
-        for layer in described.layers
-    ]
     parts = described.parts
     model = Twin(
         twin(described.input),
-        layers,
+        twin_layers(described),
         tensors(net),
         described.loss,
         described.update,
@@ -171,6 +156,25 @@ def twin_network(net):
     if described.momentum_shift is not None:
         model.velocities = in_layers(net, net.velocities, net.bias_velocities)
     return model
+
+
+def twin_layers(network):
+    """Return the oracle's layers of a network's descriptor."""
+    return [
+        reference.Layer(
+            tuple(
+                twin(getattr(layer.formats, name))
+                for name in ("activation", "weight", "delta", "gradient", "velocity")
+                if getattr(layer.formats, name) is not None
+            ),
+            reference.Activation(
+                layer.activation.kind,
+                Fraction(layer.activation.half_at_zero, 2),
+                layer.activation.slope_shift,
+            ),
+        )
+        for layer in network.layers
+    ]
 
 
 def tensors(net):

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 import intmlp
 from intmlp import MLP, Accumulator, LayerFormats, Parts, QFormat
 from intmlp.io import model
+from intmlp.nn.network import Tensor
 from support import each_backend, examples, formats, seeds
 
 EVERY_PARTS = [Parts(*kinds) for kinds in itertools.product(("fixed", "float"), repeat=3)]
@@ -704,3 +705,20 @@ def test_any_change_of_a_file_is_seen(data, saved):
         assert str(path) in str(error)
     else:
         assert contents(again) == unchanged
+
+
+def test_big_endian_machine(path, monkeypatch):
+    """There arrays are big-endian, and files are what they are everywhere."""
+    net = example(Parts(update="float"))
+    net.save(path)
+    content, (state, arrays) = path.read_bytes(), model.read(path)
+    native = Tensor.dtype.fget
+    monkeypatch.setattr(Tensor, "dtype", property(lambda self: native(self).newbyteorder(">")))
+    again, read = model.read(path)
+    assert again == state
+    assert {name: a.tolist() for name, a in read.items()} == {
+        name: a.tolist() for name, a in arrays.items()
+    }
+    big = {name: a.astype(a.dtype.newbyteorder(">")) for name, a in read.items()}
+    model.write(path, state, big)
+    assert path.read_bytes() == content

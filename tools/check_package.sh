@@ -3,7 +3,6 @@
 # them; and run each, compiled and on the fallback, in clean environments away from the checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-checkout=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -30,7 +29,7 @@ pure=$(echo "$work"/pure/*-py3-none-any.whl)
 
 # `build` makes the wheel from the sdist, so both ways are one; what each holds:
 for part in src/intmlp.h src/gemm/tile_tpl.h src/net/train.c intmlp/_backend/_core.pyx; do has "$sdist" "$part"; done
-for part in _core.cpython _core.pyi py.typed mnist_2017.npz mnist_grid_2017.csv fallback/arith.py cli/bottleneck.py study/report.html.j2; do has "$wheel" "$part"; done
+for part in _core.cpython _core.pyi py.typed mnist_2017.npz mnist_grid_2017.csv golden.json fallback/arith.py cli/bottleneck.py study/report.html.j2; do has "$wheel" "$part"; done
 lacks "$wheel" '(^|[ /])(src|tests|bench|tools)/|\.c$|\.pyx|\.h$'
 lacks "$pure" '\.so'
 
@@ -39,26 +38,29 @@ if CC=/bin/false "$work/build/bin/python" -m pip wheel --quiet --no-deps -w "$wo
   fail "a failing C build must fail the build"
 fi
 
-smoke() { # NAME WHEEL BACKEND...
+run() { # NAME WHEEL BACKEND...
   local name=$1 file=$2
   shift 2
   "${PYTHON:-python3}" -m venv "$work/$name"
   "$work/$name/bin/python" -m pip install --quiet "$file"
   mkdir -p "$work/$name-cwd"
   cd "$work/$name-cwd"
+  echo "self-test of $(basename "$file")"
   for backend in "$@"; do
-    echo "smoke test of $(basename "$file") on $backend"
-    INTMLP_BACKEND=$backend "$work/$name/bin/python" "$checkout/tools/smoke.py" "$backend"
     INTMLP_BACKEND=$backend "$work/$name/bin/intmlp" info >"$work/info"
     grep -q "^backend: $backend" "$work/info"
   done
+  "$work/$name/bin/intmlp" selftest >"$work/selftest" || fail "$(cat "$work/selftest")"
+  tail -1 "$work/selftest"
+  grep -q "^path: $work/$name/" "$work/selftest" || fail "another installation was tested"
+  for backend in "$@"; do grep -q "^group .* $backend" "$work/selftest" || fail "$backend was not tested"; done
   if INTMLP_BACKEND=c:none "$work/$name/bin/python" -c "import intmlp; intmlp.show_config()" 2>/dev/null; then
     fail "an unknown backend must be an error"
   fi
 }
 
-smoke compiled "$wheel" c:scalar python
-smoke pure "$pure" python
+run compiled "$wheel" c:scalar python
+run pure "$pure" python
 "$work/pure/bin/python" -W error::RuntimeWarning -c "import intmlp; intmlp.show_config()" 2>/dev/null && fail "the fallback must say so"
 status=0
 "$work/pure/bin/intmlp" gradcheck 2>"$work/err" || status=$?

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 
 from .._version import __version__
-from . import bottleneck, gradcheck, info, reproduce
+from . import bottleneck, gradcheck, info, reproduce, selftest
 from .arguments import Parser
 
 # In whose extra a module is that is not in that of the command.
@@ -89,6 +89,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"intmlp {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (info, reproduce, bottleneck, gradcheck):
+    for module in (info, selftest, reproduce, bottleneck, gradcheck):
         module.add(commands)
     return parser

@@ -15,7 +15,11 @@ def add(commands: Commands) -> None:
 
 
 def _info(options: argparse.Namespace) -> int:
+    show()
+    return 0
+
+
+def show() -> None:
     """Print what this installation is."""
     for key, value in show_config().items():
         print(f"{key}: {value}")
-    return 0

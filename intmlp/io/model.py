@@ -34,7 +34,7 @@ FORMAT_VERSION = 1
 # Of some 16,000 layers; what claims more is refused before it is read.
 MOST_HEADER = 2**24
 
-_CODES = {"I32": "<i4", "I64": "<i8", "F64": "<f8"}
+_CODES = {"int32": "I32", "int64": "I64", "float64": "F64"}
 
 Array = NDArray[Any]
 
@@ -244,9 +244,8 @@ def _arrays(header: dict[str, Any], data: Array, network: Network) -> dict[str, 
     begins = {}
     for name, tensor in wanted.items():
         _has(f"header.{name}", header[name], ("dtype", "shape", "data_offsets"))
-        code = next(code for code, dtype in _CODES.items() if np.dtype(dtype) == tensor.dtype)
         entry = header[name]
-        for key, want in (("dtype", code), ("shape", list(tensor.shape))):
+        for key, want in (("dtype", _CODES[tensor.dtype.name]), ("shape", list(tensor.shape))):
             if entry[key] != want:
                 raise ValueError(f"{name} must have {key} {want}, got {short(entry[key])}")
         offsets = entry["data_offsets"]
@@ -262,7 +261,7 @@ def _arrays(header: dict[str, Any], data: Array, network: Network) -> dict[str, 
                 f"{name} must lie at {begin}..{end} of {data.size} bytes, "
                 f"got {short(header[name]['data_offsets'])}"
             )
-        raw = data[begin:end].view(_CODES[header[name]["dtype"]]).reshape(tensor.shape)
+        raw = data[begin:end].view(tensor.dtype.newbyteorder("<").str).reshape(tensor.shape)
         if tensor.fmt is None:
             finite(name, raw)
         else:
