@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 # The build without CUDA (some GB less) wins wherever an index offers it.
 TORCH ?= torch==2.13.0
 
-.PHONY: study test trust trust-short bench lint package clean
+.PHONY: study test trust trust-short bench lint clean
 
 # Install this checkout (a copy, never a link to it) with the extras named by EXTRAS.
 define install
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	rm -rf build
+	rm -rf build/lib* build/bdist* build/temp*
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[$(1)]"
 endef
 
@@ -27,7 +27,7 @@ test: ## the whole test suite, over every backend
 
 # The checks of trust/, each a script that says what it does, with a --short form. The report of the
 # long ones is docs/reliability.md.
-CHECKS := golden
+CHECKS := golden wheels
 
 trust: ## every check of reliability in its long form (hours); writes docs/reliability.md
 	$(call install,trust)
@@ -56,9 +56,6 @@ lint: ## style and types: ruff, mypy, clang-format
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(find src tests -name '*.[ch]')
-
-package: ## wheel, sdist and pure wheel: contents, and a run of each in a clean environment
-	PYTHON=$(PYTHON) tools/check_package.sh
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
