@@ -61,6 +61,8 @@ BAD_IDX = {
     "data cut": (LABELS[:-1], r"must have 11 bytes for its shape \(3,\), got 10"),
     "data left": (LABELS + b"\x00", r"must have 11 bytes for its shape \(3,\), got 12"),
     "huge": (b"\x00\x00\x08\x03" + b"\xff" * 12, r"must have \d{29} bytes for its shape"),
+    "65 dimensions": (b"\0\0\x08\x41" + b"\0\0\0\1" * 65 + b"\5", "holds what no array can: .*"),
+    "huge beside 0": (b"\0\0\x08\4" + b"\xff" * 12 + b"\0" * 4, "holds what no array can: .*"),
 }
 
 

@@ -513,8 +513,10 @@ LAYER = (*NETWORK, "layers", 0)
 DESCRIPTIONS = [
     (put("format_version", 2), "its format_version is 2, that of intmlp .* is 1"),
     (put("format_version", "1"), "its format_version is '1'"),
+    (put("format_version", True), "its format_version is True"),
     (drop("format_version"), "its format_version is None"),
     (put("arithmetic_version", 2), "its arithmetic_version is 2, that of intmlp .* is 1"),
+    (put("arithmetic_version", True), "its arithmetic_version is True"),
     (put("code", "import os"), "the description has an unknown 'code'"),
     (drop("intmlp_version"), "the description lacks its 'intmlp_version'"),
     (drop(*NETWORK), "state lacks its 'network'"),
@@ -594,6 +596,11 @@ HEADERS = [
 def test_headers(edit, message, path):
     pack(path, example(), head=edit)
     refused(path, message)
+
+
+def test_true_is_no_length(path):
+    pack(path, MLP([2, 1], QFormat(8, 4)), head=put(WEIGHT, "shape", [True, 2]))
+    refused(path, r"layers.1.weight must have shape \[1, 2\], got \[True, 2\]")
 
 
 def test_tensors_lie_one_after_the_other(path):

@@ -268,6 +268,8 @@ BAD_CSV = {
         {},
         f"{PATH}, line 3, column 'label' must be a label, got 'N/A', which is a missing one$",
     ),
+    # which NumPy would drop; Python 3.10 refuses the line
+    "label with a zero": ("1,a\n1,a\0\n", {}, f"{PATH}, line 2.*(contains NUL|must be text)"),
     "label 0.5": (
         "1,1\n1,0.5\n",
         {},
@@ -368,6 +370,11 @@ BAD_NPZ = {
         r"npz: y\[2\] must be an integer or text, got 0.5",
     ),
     "infinite": ({"x": X, "y": [0, 1, np.inf]}, {}, r"y\[2\] must be an integer or text, got inf"),
+    "beyond Unicode": (
+        {"x": X, "y": np.array([97, 98, 0x110000], np.uint32).view("U1")},
+        {},
+        "npz: y must be text, got the code point 0x110000$",
+    ),
     "bytes": ({"x": X, "y": [b"a", b"b", b"a"]}, {}, "y must be integers or text, got the dtype"),
     "one class": (
         {"x": X, "y": [4, 4, 4]},
@@ -427,6 +434,15 @@ def test_what_is_in_no_zip(tmp_path):
         archive.writestr("y.npy", pickle.dumps(0))
     with pytest.raises(ValueError, match=f"^{path}: x must hold real numbers"):
         load_samples(path)
+
+
+def test_a_zip_file_behind_an_array(npz, tmp_path):
+    expected = npz(x=X, y=[0, 1, 0])
+    file, path = io.BytesIO(), tmp_path / "more.npz"
+    np.save(file, X)
+    np.savez(tmp_path / "all.npz", x=X, y=[0, 1, 0])
+    path.write_bytes(file.getvalue() + (tmp_path / "all.npz").read_bytes())
+    assert load_samples(path).digest == expected.digest
 
 
 # --- Arguments ----------------------------------------------------------------------------------

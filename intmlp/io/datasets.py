@@ -96,7 +96,10 @@ def read_idx(path: str | PathLike[str]) -> NDArray[np.uint8]:
             f"{path} must have {start + math.prod(shape)} bytes for its shape {shape}, "
             f"got {len(content)}"
         )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    try:
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    except ValueError as error:  # more dimensions, or beside a zero larger ones, than arrays have
+        raise ValueError(f"{path} holds what no array can: {error}") from error
 
 
 def load_mnist(folder: str | PathLike[str]) -> Dataset:

@@ -183,6 +183,11 @@ def _canonical(plain: Any) -> str:
     return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
 
+def _same(plain: Any, ours: Any) -> bool:
+    """Return whether plain values are the same; True is not 1."""
+    return _canonical(plain) == _canonical(ours)
+
+
 def _digest(description: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
     """Return the SHA-256 of a description without that of its own, and of all arrays by name."""
     rest = {key: value for key, value in description.items() if key != "sha256"}
@@ -203,7 +208,7 @@ def _description(header: dict[str, Any]) -> dict[str, Any]:
         ("format_version", FORMAT_VERSION),
         ("arithmetic_version", arithmetic_version),
     ):
-        if description.get(version) != ours:
+        if not _same(description.get(version), ours):
             raise ValueError(
                 f"its {version} is {short(description.get(version))}, "
                 f"that of intmlp {__version__} is {ours}"
@@ -246,7 +251,7 @@ def _arrays(header: dict[str, Any], data: Array, network: Network) -> dict[str, 
         _has(f"header.{name}", header[name], ("dtype", "shape", "data_offsets"))
         entry = header[name]
         for key, want in (("dtype", _CODES[tensor.dtype.name]), ("shape", list(tensor.shape))):
-            if entry[key] != want:
+            if not _same(entry[key], want):
                 raise ValueError(f"{name} must have {key} {want}, got {short(entry[key])}")
         offsets = entry["data_offsets"]
         if not (isinstance(offsets, list) and len(offsets) == 2 and type(offsets[0]) is int):

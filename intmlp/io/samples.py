@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import re
 import struct
+import sys
 import zipfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -313,6 +314,10 @@ def _encoded(
         labels = labels.astype(str)
     if labels.dtype.kind not in "biufU":
         raise ValueError(f"{place()} must be integers or text, got the dtype {labels.dtype}")
+    if labels.dtype.kind == "U":  # which NumPy reads from files as it stands there
+        points = np.frombuffer(labels.tobytes(), f"{labels.dtype.str[0]}u4")
+        if points.max(initial=0) > sys.maxunicode:
+            raise ValueError(f"{place()} must be text, got the code point {points.max():#x}")
     values, rows, codes = np.unique(labels, return_index=True, return_inverse=True)
     distinct = values.tolist()
     for value, row in zip(distinct, rows.tolist(), strict=True):
@@ -359,7 +364,7 @@ def _load_npz(path: Path, features: str | None, label: str | int | None, scale: 
             raise ValueError(f"{path} must be an .npz file: a zip file of arrays, whole")
         file.seek(0)
         with _readable(path, "the file"):
-            arrays = np.load(file, allow_pickle=False)
+            arrays = np.lib.npyio.NpzFile(file, allow_pickle=False)
         x_name = _named(path, arrays.files, "features", features, X_NAMES)
         y_name = _named(path, arrays.files, "label", label, Y_NAMES)
         with _readable(path, f"the array {x_name!r}"):
@@ -428,6 +433,8 @@ def _load_csv(path: Path, label: str | int | None, header: bool | None, scale: s
             )
         numbers.append(number)
         labels.append(fields.pop(at).strip())
+        if "\0" in labels[-1]:  # which NumPy takes for the end of a text
+            raise ValueError(f"{place(len(labels) - 1)} must be text, got {labels[-1]!r}")
         try:
             if not _NUMERALS.fullmatch("".join(fields)):
                 raise ValueError
