@@ -70,7 +70,8 @@ typedef enum {
 
 typedef struct im_isa im_isa;
 
-/* Those that this build and this processor have, best first; NULL ends the list. */
+/* Those that this build and this processor have, best first; NULL ends the list. The first call
+ * must be over before threads make others. */
 const im_isa* const* im_isas(void);
 const char* im_isa_name(const im_isa* isa);
 /* The kernels' names, NULL past the last, and whether this processor has what each needs. */

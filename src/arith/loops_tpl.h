@@ -357,6 +357,6 @@ static void scale(double* v, int64_t n, int e) {
 
 static bool all_finite(const double* v, int64_t n) {
   uint64_t bad = 0;
-  for (int64_t i = 0; i < n; i++) bad |= !(fabs(v[i]) <= DBL_MAX);
+  for (int64_t i = 0; i < n; i++) bad |= (uint64_t)!(fabs(v[i]) <= DBL_MAX);
   return !bad;
 }

@@ -16,11 +16,11 @@ static const im_isa* const built[] = {
 enum { BUILT = sizeof built / sizeof built[0] };
 
 const im_isa* const* im_isas(void) {
+  static bool known; /* once it is, threads only read */
   static const im_isa* usable[BUILT + 1];
-  int count = 0;
-  for (int i = 0; i < BUILT; i++)
+  for (int i = 0, count = 0; i < BUILT && !known; i++)
     if (built[i]->supported()) usable[count++] = built[i];
-  usable[count] = NULL;
+  known = true;
   return usable;
 }
 

@@ -79,7 +79,7 @@ static int64_t part_start(int64_t length, int part, int parts, int64_t unit) {
 
 static size_t part_scratch(im_share share, int64_t k) {
   size_t size = block_bytes(A_BLOCK_BYTES, k, share.rows) +
-                block_bytes(B_BLOCK_BYTES, k, share.columns) + 2 * 64;
+                block_bytes(B_BLOCK_BYTES, k, share.columns) + 64 + 64;
   return size + (64 - size % 64);
 }
 

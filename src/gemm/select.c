@@ -124,9 +124,9 @@ int64_t im_exact_block(im_scheme scheme, im_bounds bounds, int64_t k) {
     case IM_SCHEME_IN_ORDER_WIDE: break;
   }
   int64_t whole = im_groups(scheme, k);
-  if (most >= (uint64_t)(whole * layout.steps))
-    most = (uint64_t)(whole > 0 ? whole : 1) * layout.steps;
-  return (int64_t)(most / layout.steps);
+  uint64_t steps = (uint64_t)layout.steps;
+  if (most >= (uint64_t)whole * steps) most = (uint64_t)(whole > 0 ? whole : 1) * steps;
+  return (int64_t)(most / steps);
 }
 
 const im_kernel* im_select(const im_isa* isa, im_bounds bounds, int64_t k) {

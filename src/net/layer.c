@@ -17,21 +17,21 @@ static im_stream stream_at(const im_fresh* fresh, int64_t at) {
   return stream;
 }
 
-static const void* element(const void* raw, im_format fmt, int64_t at) {
-  return (const char*)raw + at * (int64_t)im_elem_size(im_elem_of(fmt));
+static void* element(void* raw, im_format fmt, int64_t at) {
+  return (char*)raw + at * (int64_t)im_elem_size(im_elem_of(fmt));
 }
 
 static void activate_fresh(const void* context, int64_t at, int64_t count) {
   const im_fresh* f = context;
   im_format fmt = f->layer->activation;
   f->loops->activate(f->layer, stream_at(f, at), element(f->here->Z, fmt, at), count,
-                     (void*)element(f->here->A, fmt, at));
+                     element(f->here->A, fmt, at));
 }
 
 static void gate_fresh(const void* context, int64_t at, int64_t count) {
   const im_fresh* f = context;
-  void* d = (void*)element(f->here->D, f->layer->delta, at);
-  const void* x = im_derives_from_a(f->layer) ? f->here->A : f->here->Z;
+  void* d = element(f->here->D, f->layer->delta, at);
+  void* x = im_derives_from_a(f->layer) ? f->here->A : f->here->Z;
   f->loops->gate(f->layer, stream_at(f, at), element(x, f->layer->activation, at), d, count, d);
 }
 

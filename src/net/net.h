@@ -192,7 +192,14 @@ static inline bool im_is_observed(const im_observed* observed, int64_t step) {
 }
 
 static inline im_count* im_count_of(const im_work* work, int l, im_tensor tensor) {
-  return &work->observed->counts[(l - 1) * IM_TENSORS + tensor];
+  return &work->observed->counts[(l - 1) * IM_TENSORS + (int)tensor];
+}
+
+/* int32 of a cache line. Online, rows of weights and tensors are a multiple of it: loops read and
+ * write whole vectors. */
+enum { IM_LINE = 16 };
+static inline size_t im_whole_lines(size_t count) {
+  return (count + IM_LINE - 1) / IM_LINE * IM_LINE;
 }
 
 /* online.c: memory, and steps on the rows of `order`, where im_trains_online. Returns how many are

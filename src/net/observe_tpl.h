@@ -291,7 +291,7 @@ static void count_size(im_long s, im_sizes sizes, im_count* count) {
 /* The same of steps of an optimiser where |s| < 2**62. */
 static void count_small_sizes(const int64_t* s, int64_t n, int frac, im_count* count) {
   const int up = frac < STEP_BITS ? STEP_BITS - frac : 0;
-  const int down = frac < STEP_BITS ? 0 : smaller(frac - STEP_BITS, 63);
+  const int down = frac < STEP_BITS ? 0 : (int)smaller(frac - STEP_BITS, 63);
   const uint64_t most = UINT64_C(1) << 62;
   uint64_t low = 0, high = 0;
   for (int64_t i = 0; i < n; i++) {

@@ -19,8 +19,6 @@
 #include "../arith/round.h"
 #include "online.h"
 
-enum { LINE = 16 }; /* int32 of a cache line: rows are a multiple of it */
-
 uint64_t im_online_largest(const int32_t* v, int64_t n) {
   uint32_t largest = 0;
   for (int64_t i = 0; i < n; i++) {
@@ -71,8 +69,8 @@ void im_online_lay_out(im_work* work) {
   for (int l = 1; l <= net->depth; l++) {
     const im_layer* layer = &net->layers[l - 1];
     im_online unused, *here = work->memory ? &work->online[l] : &unused;
-    size_t entries = (size_t)(layer->n_in + LINE + 1);
-    here->width = (layer->n_out + LINE - 1) / LINE * LINE;
+    size_t entries = (size_t)(layer->n_in + IM_LINE + 1);
+    here->width = (int64_t)im_whole_lines((size_t)layer->n_out);
     size_t weights = (size_t)(rows_of(layer) * here->width);
     if (raw) here->W = im_own(work, weights, sizeof(int32_t));
     if (net->update_float) here->M = im_own(work, weights, sizeof(double));
@@ -361,7 +359,7 @@ static im_status train_step(im_work* work, const int32_t* inputs, const int32_t*
                             int32_t* right, double* loss) {
   int depth = work->net->depth;
   im_status status = IM_OK;
-  uint64_t largest;
+  uint64_t largest = 0;
   list_inputs(work, 1, inputs, next);
   for (int l = 1; l < depth && status == IM_OK; l++) {
     const int32_t* A = work->layers[l].A;
@@ -398,16 +396,17 @@ static bool is_in_place(const im_work* work, im_source source) {
 }
 static im_row source_row(const im_work* work, im_source source, int64_t row) {
   const void* data = (const char*)source.data + row * source.row_stride;
-  return is_real_in_place(work, source) ? (im_row){.real = data} : (im_row){.raw = data};
+  bool real = is_real_in_place(work, source);
+  return (im_row){real ? NULL : data, real ? data : NULL};
 }
 static im_row input_row(im_work* work, im_source x, int64_t row) {
   const im_net* net = work->net;
   if (is_in_place(work, x)) return source_row(work, x, row);
-  im_row copy = {net->forward_float ? NULL : work->layers[0].A,
-                 net->forward_float ? work->layers[0].Af : NULL};
+  int32_t* raw = net->forward_float ? NULL : work->layers[0].A;
+  double* real = net->forward_float ? work->layers[0].Af : NULL;
   im_read_source(work->isa, x, &row, 1, net->layers[0].n_in, net->input,
-                 im_stream_of(work, 0, IM_ROLE_SOURCE), (void*)copy.raw, (double*)copy.real);
-  return copy;
+                 im_stream_of(work, 0, IM_ROLE_SOURCE), raw, real);
+  return (im_row){raw, real};
 }
 
 int64_t im_train_online(im_work* work, im_source x, im_source y, const int64_t* order,

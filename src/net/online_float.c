@@ -91,7 +91,8 @@ static im_status forward_pass(im_work* work, im_row row, im_row next) {
   for (int l = 1; l <= work->net->depth && status == IM_OK; l++) {
     list_inputs(work, l, row, next);
     status = real ? forward_float(work, l) : im_online_forward(work, l);
-    next = row = real ? (im_row){.real = work->layers[l].Af} : (im_row){.raw = work->layers[l].A};
+    row = (im_row){real ? NULL : work->layers[l].A, real ? work->layers[l].Af : NULL};
+    next = row;
   }
   return status;
 }

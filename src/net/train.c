@@ -5,14 +5,27 @@
 
 /* Memory ------------------------------------------------------------------------------------ */
 
-/* What no memory can hold is measured as more than there is. */
 enum { PIECE = 128 };
+/* The address sanitizer knows the bounds of what was allocated, which is one block of pieces: it is
+ * told what no piece has. Each then ends in such a gap. */
+#ifdef IM_ADDRESS_SANITIZER
+#include <sanitizer/asan_interface.h>
+enum { GAP = PIECE };
+#define FORBID(from, to) ASAN_POISON_MEMORY_REGION(from, (size_t)((to) - (from)))
+#else
+enum { GAP = 0 };
+#define FORBID(from, to) (void)0
+#endif
+
+/* What no memory can hold is measured as more than there is. */
 void* im_own(im_work* work, size_t count, size_t size) {
   const size_t most = PTRDIFF_MAX / PIECE * PIECE;
   size_t start = work->used;
-  bool fits = count <= (most - start) / size;
-  work->used = fits ? start + (count * size + PIECE - 1) / PIECE * PIECE : most;
-  return work->memory ? work->memory + start : NULL;
+  bool fits = start <= most - GAP && count <= (most - GAP - start) / size;
+  work->used = fits ? start + (count * size + GAP + PIECE - 1) / PIECE * PIECE : most;
+  if (!work->memory) return NULL;
+  FORBID(work->memory + start + count * size, work->memory + work->used);
+  return work->memory + start;
 }
 
 static void release(im_work* work) {
@@ -20,10 +33,10 @@ static void release(im_work* work) {
   im_scratch_free(&work->scratch);
 }
 
-typedef enum { FORWARD, TRAINING, ONLINE } purpose;
+typedef enum { FORWARD, TRAINING, ONLINE } im_purpose;
 
 /* Hand out the memory of batches of up to `capacity` rows. */
-static void lay_out(im_work* work, purpose purpose) {
+static void lay_out(im_work* work, im_purpose purpose) {
   const im_net* net = work->net;
   size_t rows = (size_t)work->capacity;
   bool raw = im_needs_raw(net), real = im_needs_float(net);
@@ -42,6 +55,7 @@ static void lay_out(im_work* work, purpose purpose) {
     im_tensors unused, *here = work->memory ? &work->layers[l] : &unused;
     size_t count = rows * (size_t)(l ? layer->n_out : net->layers[0].n_in);
     size_t a_size = im_elem_size(im_elem_of(im_activation_format(net, l)));
+    if (purpose == ONLINE) count = im_whole_lines(count);
     if (raw) here->A = im_own(work, count + 1, a_size); /* one more for online.c's biases */
     if (real) here->Af = im_own(work, count, sizeof(double));
     if (!l) continue;
@@ -95,7 +109,7 @@ static void lay_out(im_work* work, purpose purpose) {
 /* Everything that batches of up to `capacity` rows need is reserved here, as one piece, so that a
  * step cannot run out of memory half-way. It starts as zeros. */
 static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, int64_t capacity,
-                         purpose purpose, const im_observed* observed) {
+                         im_purpose purpose, const im_observed* observed) {
   *work = (im_work){.isa = isa, .net = net, .capacity = capacity, .observed = observed};
   work->step = net->stream.step;
   work->scratch.threads = im_threads();

@@ -50,7 +50,7 @@ static im_status exact_gradient(im_work* work, int l, int64_t n, im_sink sink, i
   for (int is_bias = 0; is_bias <= (to_b != NULL) && status == IM_OK; is_bias++) {
     im_parameter of = im_parameter_of(work, l, is_bias);
     sink.out = is_bias ? to_b : to_W;
-    sink.stream = im_stream_of(work, l, of_W + is_bias);
+    sink.stream = im_stream_of(work, l, of_W + (im_role)is_bias);
     status = im_gradient_sums(work, l, n, &of, sink, shift);
   }
   return status;
