@@ -4,6 +4,8 @@ import gzip
 import importlib.metadata
 import json
 import os
+import platform
+import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
@@ -32,6 +34,8 @@ class BuildCore(build_ext):
         flags.append("-fno-trapping-math")
         # Debug information holds the paths of the build: without it, builds are the same bytes.
         flags.append("-g0")
+        if sys.maxsize < 2**32 and platform.machine() in ("i386", "i586", "i686", "x86_64"):
+            flags += ["-msse2", "-mfpmath=sse"]  # the x87 does not round to float64
         if self.compiler.compiler_type == "msvc":
             flags = ["/std:c11", "/O2", "/fp:precise"]
         for extension in self.extensions:

@@ -381,6 +381,14 @@ def test_broadcast_operands(dtype):
             assert_same(got, want, np.int32)
 
 
+@pytest.mark.parametrize("steps", [2**56, 2**58])
+def test_views_that_no_memory_holds(backend, steps):
+    """Their packed sizes in bytes are beyond 64 bits."""
+    a = np.broadcast_to(np.int32(1), (2, steps))
+    with pytest.raises(MemoryError):
+        intmlp.matmul(a, a.T, 0, QFormat(32, 0))
+
+
 @pytest.mark.parametrize("left", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", ">i2", ">i8"])
 @pytest.mark.parametrize("right", ["i1", "i4", "i8", "u4"])
 def test_any_integer_dtype(left, right):

@@ -21,6 +21,13 @@
 #define IM_INLINE static inline __attribute__((always_inline))
 #endif
 
+/* Float parts are sequences of float64 operations, each rounded once (docs/numerics.md, section 7):
+ * the registers of the x87 round twice. Where float32 is computed in float64 (method 1), code that
+ * counts on its rounding assigns each result to a variable. */
+#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 1
+#error "float64 must be computed as float64: on 32-bit x86 compile with -msse2 -mfpmath=sse"
+#endif
+
 /* Shifting a negative integer right is implementation-defined in C11: all of gcc, clang and
  * MSVC repeat the sign, and a compiler that does not stops here. */
 _Static_assert((INT64_C(-1) >> 1) == -1, "a right shift must repeat the sign");

@@ -57,7 +57,7 @@ static inline IM_INT IM_NAME(im_enter)(IM_INT v, int bits, im_overflow overflow)
  * fraction of x is at least 1 - u: that is rest where it is not negative, else rest + 1. */
 static inline IM_REAL IM_NAME(im_round_real)(IM_REAL x, im_rounding rounding, uint32_t word) {
   const IM_REAL magic = IM_MAGIC, half = (IM_REAL)0.5;
-  IM_REAL nearest = (x + magic) - magic, rest = x - nearest;
+  IM_REAL sum = x + magic, nearest = sum - magic, rest = x - nearest;
   double u = word * 0x1p-32, least = rest < 0 ? -u : 1 - u;
   switch (rounding) {
     case IM_FLOOR: return nearest - (rest < 0);

@@ -21,11 +21,11 @@ static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit 
 
 /* Scratch ------------------------------------------------------------------------------------ */
 
-void* im_scratch_reserve(im_scratch* scratch, size_t size) {
+void* im_scratch_reserve(im_scratch* scratch, uint64_t size) {
   if (scratch->size < size) {
     free(scratch->data);
-    scratch->data = malloc(size);
-    scratch->size = scratch->data ? size : 0;
+    scratch->data = size <= PTRDIFF_MAX ? malloc((size_t)size) : NULL;
+    scratch->size = scratch->data ? (size_t)size : 0;
   }
   return scratch->data;
 }
@@ -37,16 +37,16 @@ void im_scratch_free(im_scratch* scratch) {
 
 /* Lanes of a block: as many as its bytes hold, in whole panels, at least one; no more than there
  * are. */
-static int64_t block_lanes(int64_t bytes, size_t lane_size, int64_t lanes, int width) {
+static int64_t block_lanes(int64_t bytes, uint64_t lane_size, int64_t lanes, int width) {
   int64_t fit = bytes / (int64_t)(lane_size ? lane_size : 1) / width * width;
   return smaller(fit > 0 ? fit : width, lanes);
 }
 
 /* An upper bound for every scheme. */
-static size_t block_bytes(int64_t bytes, int64_t k, int64_t lanes) {
-  size_t lane = (size_t)(k + 2) * WIDEST_STEP;
-  size_t all = (size_t)round_up(lanes, IM_MAX_LANES) * lane;
-  size_t most = (size_t)bytes + IM_MAX_LANES * lane;
+static uint64_t block_bytes(int64_t bytes, int64_t k, int64_t lanes) {
+  uint64_t lane = im_room((uint64_t)k + 2, WIDEST_STEP);
+  uint64_t all = im_room((uint64_t)round_up(lanes, IM_MAX_LANES), lane);
+  uint64_t most = (uint64_t)bytes + im_room(IM_MAX_LANES, lane);
   return all < most ? all : most;
 }
 
@@ -77,15 +77,15 @@ static int64_t part_start(int64_t length, int part, int parts, int64_t unit) {
   return part == parts ? length : (length * part / parts + unit / 2) / unit * unit;
 }
 
-static size_t part_scratch(im_share share, int64_t k) {
-  size_t size = block_bytes(A_BLOCK_BYTES, k, share.rows) +
-                block_bytes(B_BLOCK_BYTES, k, share.columns) + 64 + 64;
+static uint64_t part_scratch(im_share share, int64_t k) {
+  uint64_t size = block_bytes(A_BLOCK_BYTES, k, share.rows) +
+                  block_bytes(B_BLOCK_BYTES, k, share.columns) + 64 + 64;
   return size + (64 - size % 64);
 }
 
-size_t im_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads) {
+uint64_t im_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads) {
   im_share share = share_out(m, n, k, threads);
-  return (size_t)share.parts * part_scratch(share, k);
+  return (uint64_t)share.parts * part_scratch(share, k);
 }
 
 /* A product of one thread -------------------------------------------------------------------- */
@@ -249,12 +249,14 @@ static im_status keep(const im_product* p, im_packed* kept) {
   if (kept->valid) bounds.b = (im_range){kept->low, kept->high};
   const im_kernel* kernel = im_select(p->isa, bounds, p->k);
   while (!kept->valid || kept->kernel != kernel) {
-    size_t size = (size_t)round_up(p->n, kernel->lanes) * im_lane_size(kernel->scheme, false, p->k);
-    if (kept->size < size + 64) {
+    uint64_t lane_size = im_lane_size(kernel->scheme, false, p->k);
+    /* 64 more: a head may stand where there is no step */
+    uint64_t size = im_room((uint64_t)round_up(p->n, kernel->lanes), lane_size) + 64;
+    if (kept->size < size) {
       im_packed_free(kept);
-      kept->panels = malloc(size + 64); /* a head may stand where there is no step */
+      kept->panels = size <= PTRDIFF_MAX ? malloc((size_t)size) : NULL;
       if (!kept->panels) return IM_NO_MEMORY;
-      kept->size = size + 64;
+      kept->size = (size_t)size;
     }
     bounds.b = p->isa->loops->pack(kernel->scheme, false, lanes_of_b(p, 0), p->n, p->k,
                                    kernel->vectors * kernel->lanes, kernel->lanes, kept->panels);
@@ -327,9 +329,9 @@ im_status im_gemm(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, int64_
   /* A forced kernel may be refused, and a plan is one: for one thread. */
   bool alone = forced || options.plan;
   im_share share = share_out(m, n, k, alone ? 1 : scratch->threads);
-  size_t size = part_scratch(share, k);
-  im_crew crew = {&product, share, size, NULL, options.plan, IM_OK};
-  crew.scratch = im_scratch_reserve(scratch, (size_t)share.parts * size);
+  uint64_t size = part_scratch(share, k);
+  im_crew crew = {&product, share, (size_t)size, NULL, options.plan, IM_OK};
+  crew.scratch = im_scratch_reserve(scratch, (uint64_t)share.parts * size);
   if (!crew.scratch) return IM_NO_MEMORY;
   if (share.parts == 1)
     multiply_part(&crew, 0);

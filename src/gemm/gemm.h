@@ -66,6 +66,13 @@ static inline size_t im_lane_size(im_scheme scheme, bool of_a, int64_t k) {
   return (size_t)size;
 }
 
+/* a * b, of sizes in memory; where no machine has as much, less, so that sums of some thousands do
+ * not overflow. */
+static inline uint64_t im_room(uint64_t a, uint64_t b) {
+  const uint64_t most = UINT64_C(1) << 52;
+  return b == 0 || a <= most / b ? a * b : most;
+}
+
 /* Kernels -------------------------------------------------------------------------------- */
 
 /* A tile of `rows` lanes of a by one to three vectors of lanes of b, over packed panels. Writes
@@ -169,10 +176,10 @@ bool im_vector_product(const im_isa* isa, im_matrix a, im_matrix b, int64_t m, i
                        const im_sink* sink);
 
 /* The scratch that suffices for a product of these sizes, whatever serves it. */
-size_t im_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads);
+uint64_t im_gemm_scratch(int64_t m, int64_t n, int64_t k, int threads);
 
 /* Memory of at least `size` bytes, kept for the next product; NULL where there is none. */
-void* im_scratch_reserve(im_scratch* scratch, size_t size);
+void* im_scratch_reserve(im_scratch* scratch, uint64_t size);
 
 /* What a call may add to a product; NULL and -1 for nothing. */
 typedef struct {

@@ -71,7 +71,7 @@ typedef struct {
 
 /* The next part of the work's memory, zeroed, in whole pieces of 128 bytes: tensors of int32 and of
  * float64 have room for whole rows of 16 lanes. While the memory is measured, NULL. */
-void* im_own(im_work* work, size_t count, size_t size);
+void* im_own(im_work* work, uint64_t count, size_t size);
 
 /* Which tensors a network's parts need. */
 static inline bool im_needs_raw(const im_net* net) {
@@ -198,7 +198,7 @@ static inline im_count* im_count_of(const im_work* work, int l, im_tensor tensor
 /* int32 of a cache line. Online, rows of weights and tensors are a multiple of it: loops read and
  * write whole vectors. */
 enum { IM_LINE = 16 };
-static inline size_t im_whole_lines(size_t count) {
+static inline uint64_t im_whole_lines(uint64_t count) {
   return (count + IM_LINE - 1) / IM_LINE * IM_LINE;
 }
 

@@ -69,18 +69,18 @@ void im_online_lay_out(im_work* work) {
   for (int l = 1; l <= net->depth; l++) {
     const im_layer* layer = &net->layers[l - 1];
     im_online unused, *here = work->memory ? &work->online[l] : &unused;
-    size_t entries = (size_t)(layer->n_in + IM_LINE + 1);
-    here->width = (int64_t)im_whole_lines((size_t)layer->n_out);
-    size_t weights = (size_t)(rows_of(layer) * here->width);
+    uint64_t entries = (uint64_t)(layer->n_in + IM_LINE + 1);
+    here->width = (int64_t)im_whole_lines((uint64_t)layer->n_out);
+    uint64_t weights = (uint64_t)(rows_of(layer) * here->width);
     if (raw) here->W = im_own(work, weights, sizeof(int32_t));
     if (net->update_float) here->M = im_own(work, weights, sizeof(double));
     here->inputs.at = im_own(work, entries, sizeof(int32_t));
     here->errors = im_own(work, entries, sizeof(int32_t));
-    here->sums = im_own(work, entries + (size_t)here->width, sizeof(int64_t));
+    here->sums = im_own(work, entries + (uint64_t)here->width, sizeof(int64_t));
     if (!real) continue;
     here->reals.at = here->inputs.at; /* they are the same */
     here->reals.value = im_own(work, entries, sizeof(double));
-    here->D = im_own(work, (size_t)here->width, sizeof(double));
+    here->D = im_own(work, (uint64_t)here->width, sizeof(double));
   }
 }
 

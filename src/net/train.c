@@ -18,11 +18,11 @@ enum { GAP = 0 };
 #endif
 
 /* What no memory can hold is measured as more than there is. */
-void* im_own(im_work* work, size_t count, size_t size) {
+void* im_own(im_work* work, uint64_t count, size_t size) {
   const size_t most = PTRDIFF_MAX / PIECE * PIECE;
   size_t start = work->used;
   bool fits = start <= most - GAP && count <= (most - GAP - start) / size;
-  work->used = fits ? start + (count * size + GAP + PIECE - 1) / PIECE * PIECE : most;
+  work->used = fits ? start + ((size_t)count * size + GAP + PIECE - 1) / PIECE * PIECE : most;
   if (!work->memory) return NULL;
   FORBID(work->memory + start + count * size, work->memory + work->used);
   return work->memory + start;
@@ -38,7 +38,7 @@ typedef enum { FORWARD, TRAINING, ONLINE } im_purpose;
 /* Hand out the memory of batches of up to `capacity` rows. */
 static void lay_out(im_work* work, im_purpose purpose) {
   const im_net* net = work->net;
-  size_t rows = (size_t)work->capacity;
+  uint64_t rows = (uint64_t)work->capacity;
   bool raw = im_needs_raw(net), real = im_needs_float(net);
   work->used = 0;
   work->layers = im_own(work, (size_t)net->depth + 1, sizeof(im_tensors));
@@ -53,14 +53,15 @@ static void lay_out(im_work* work, im_purpose purpose) {
   for (int l = 0; l <= net->depth; l++) {
     const im_layer* layer = l ? &net->layers[l - 1] : NULL;
     im_tensors unused, *here = work->memory ? &work->layers[l] : &unused;
-    size_t count = rows * (size_t)(l ? layer->n_out : net->layers[0].n_in);
+    uint64_t count = im_room(rows, (uint64_t)(l ? layer->n_out : net->layers[0].n_in));
     size_t a_size = im_elem_size(im_elem_of(im_activation_format(net, l)));
     if (purpose == ONLINE) count = im_whole_lines(count);
     if (raw) here->A = im_own(work, count + 1, a_size); /* one more for online.c's biases */
     if (real) here->Af = im_own(work, count, sizeof(double));
     if (!l) continue;
 
-    size_t weights = (size_t)(layer->n_out * layer->n_in), biases = (size_t)layer->n_out;
+    uint64_t weights = (uint64_t)(layer->n_out * layer->n_in);
+    uint64_t biases = (uint64_t)layer->n_out;
     bool has_bias = layer->b || layer->master_b;
     if (raw) here->Z = im_own(work, count, a_size);
     if (real) here->Zf = im_own(work, count, sizeof(double));
@@ -119,13 +120,13 @@ static im_status reserve(im_work* work, const im_isa* isa, const im_net* net, in
   work->memory = (char*)work->block + (0 - (uintptr_t)work->block) % PIECE;
   lay_out(work, purpose);
 
-  size_t scratch = 0; /* for the largest of a step's products */
+  uint64_t scratch = 0; /* for the largest of a step's products */
   for (int l = 0; l < net->depth; l++) {
     int64_t n_in = net->layers[l].n_in, n_out = net->layers[l].n_out;
     const int64_t products[][3] = {
         {capacity, n_out, n_in}, {capacity, n_in, n_out}, {n_out, n_in, capacity}};
     for (int i = 0; i < 3; i++) {
-      size_t size =
+      uint64_t size =
           im_gemm_scratch(products[i][0], products[i][1], products[i][2], work->scratch.threads);
       if (size > scratch) scratch = size;
     }

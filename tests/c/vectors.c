@@ -2,8 +2,8 @@
  * every instruction set and every kernel of this build, and compares bit for bit. Prints a line
  * "ISA KERNEL COUNT" for each kernel: how often it served, that is, was proved exact.
  *
- * test_other_machines.py writes the calls: a name, then integers in decimal, in the order in which
- * they are read here. A float64 is written as the int64 of its bits. */
+ * tests/vectors.py writes the calls: a name, then integers in decimal, in the order in which they
+ * are read here. A float is written as the integer of its bits. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 enum { ISAS = 8, KERNELS = 32, LAYOUTS = 4 };
 
 static int64_t served[ISAS][KERNELS];
-static int64_t calls;
+static int64_t calls, numbers; /* compared */
 
 static void fail(const char* why) {
   printf("call %" PRId64 ": %s\n", calls, why);
@@ -22,7 +22,7 @@ static void fail(const char* why) {
 }
 
 /* Memory is kept until the call is over. */
-static void* kept[256];
+static void* kept[1024];
 static int kept_count;
 
 static void* keep(int64_t n, size_t size) {
@@ -63,6 +63,24 @@ static im_format format(void) {
   return fmt;
 }
 
+/* Floats or raw integers, before which their kind is written. */
+typedef struct {
+  im_source_kind kind;
+  size_t size;
+  void* data;
+} entries;
+
+static entries source(int64_t n) {
+  im_source_kind kind = (im_source_kind)integer();
+  size_t size = kind == IM_SOURCE_F32 || kind == IM_SOURCE_I32 ? 4 : 8;
+  return (entries){kind, size, array(n, size)};
+}
+
+static im_accumulator accumulator(void) {
+  int bits = (int)integer();
+  return (im_accumulator){bits, (im_overflow)integer()};
+}
+
 /* Of all calls; a network numbers its tensors itself. */
 static const im_stream stream = {0x123456789abcdef, 7, 9, 0};
 
@@ -70,6 +88,7 @@ static size_t size_in(im_format fmt) { return im_elem_size(im_elem_of(fmt)); }
 
 static void compare(const char* isa, const char* what, const void* got, const void* want, int64_t n,
                     size_t size) {
+  numbers += n;
   for (int64_t i = 0; i < n; i++) {
     if (memcmp((const char*)got + (size_t)i * size, (const char*)want + (size_t)i * size, size)) {
       printf("call %" PRId64 ", %s %s: entry %" PRId64 " of %" PRId64 " differs\n", calls, isa,
@@ -84,11 +103,11 @@ static void compare(const char* isa, const char* what, const void* got, const vo
 static void quantize(void) {
   im_format fmt = format();
   int64_t n = integer();
-  const double* v = array(n, sizeof *v);
+  entries v = source(n);
   const void* want = array(n, size_in(fmt));
   for (const im_isa* const* isa = im_isas(); *isa; isa++) {
     void* out = keep(n, size_in(fmt));
-    im_quantize(*isa, v, IM_SOURCE_F64, n, fmt, stream, out);
+    im_quantize(*isa, v.data, v.kind, n, fmt, stream, out);
     compare(im_isa_name(*isa), "quantize", out, want, n, size_in(fmt));
   }
 }
@@ -121,47 +140,102 @@ static void requantize(void) {
 
 /* Products ----------------------------------------------------------------------------------- */
 
-/* The same matrix, kept column by column if `turned`. */
+typedef enum { PLAIN, TURNED, SCATTERED } layout; /* in memory: by rows, by columns; or see below */
+
+/* The same matrix; scattered, it stands backwards, column by column, with room between entries. */
 static im_matrix matrix_of(const char* data, int64_t rows, int64_t columns, im_elem elem,
-                           bool turned) {
-  size_t size = im_elem_size(elem);
-  ptrdiff_t step = (ptrdiff_t)size;
+                           layout as) {
+  ptrdiff_t size = (ptrdiff_t)im_elem_size(elem);
   int bits = elem == IM_I32 ? 32 : 64;
-  if (!turned) return (im_matrix){data, columns * step, step, elem, bits};
-  char* copy = keep(rows * columns, size);
+  if (as == PLAIN) return (im_matrix){data, (ptrdiff_t)columns * size, size, elem, bits};
+  ptrdiff_t step = as == TURNED ? size : -3 * size, next = (ptrdiff_t)rows * step;
+  char* copy = keep(rows * columns, (size_t)(3 * size));
+  char* first = as == TURNED ? copy : copy - (ptrdiff_t)(rows * columns - 1) * step;
   for (int64_t i = 0; i < rows; i++)
     for (int64_t j = 0; j < columns; j++)
-      memcpy(copy + (size_t)(j * rows + i) * size, data + (size_t)(i * columns + j) * size, size);
-  return (im_matrix){copy, step, rows * step, elem, bits};
+      memcpy(first + i * step + j * next, data + (i * columns + j) * size, (size_t)size);
+  return (im_matrix){first, step, next, elem, bits};
+}
+
+/* A matrix of which rows and columns come again and again. */
+static void* repeat(const char* data, int64_t rows, int64_t columns, size_t size, int64_t down,
+                    int64_t across) {
+  char* out = keep(rows * down * columns * across, size);
+  for (int64_t i = 0; i < rows * down; i++)
+    for (int64_t j = 0; j < columns * across; j++)
+      memcpy(out + (size_t)(i * columns * across + j) * size,
+             data + (size_t)(i % rows * columns + j % columns) * size, size);
+  return out;
+}
+
+static int64_t entry(im_matrix x, int64_t i, int64_t j) {
+  const char* at = (const char*)x.data + i * x.row_stride + j * x.col_stride;
+  int64_t wide;
+  int32_t narrow;
+  if (x.elem == IM_I32) {
+    memcpy(&narrow, at, sizeof narrow);
+    return narrow;
+  }
+  memcpy(&wide, at, sizeof wide);
+  return wide;
+}
+
+static bool is_range(im_matrix x, int64_t rows, int64_t columns, int64_t low, int64_t high) {
+  int64_t least = 0, most = 0;
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < columns; j++) {
+      int64_t v = entry(x, i, j);
+      least = v < least ? v : least;
+      most = v > most ? v : most;
+    }
+  return low == least && high == most;
 }
 
 static void product(void) {
-  int64_t m = integer(), k = integer(), n = integer();
+  int64_t times = integer(), m = integer(), k = integer(), n = integer();
   im_elem a_elem = (im_elem)integer(), b_elem = (im_elem)integer();
-  bool has_bias = integer() != 0;
-  int bias_shift = (int)integer(), frac_in = (int)integer();
+  int64_t has_bias = integer();
+  im_elem bias_elem = has_bias == 2 ? IM_I64 : IM_I32;
+  int bias_shift = (int)integer();
+  im_accumulator sums = accumulator();
+  int frac_in = (int)integer();
   im_format fmt = format();
+  size_t size = size_in(fmt);
   const char* a = array(m * k, im_elem_size(a_elem));
   const char* b = array(k * n, im_elem_size(b_elem));
-  const int64_t* bias = has_bias ? array(n, sizeof *bias) : NULL;
-  const void* want = array(m * n, size_in(fmt));
-  void* out = keep(m * n, size_in(fmt));
-  im_scratch scratch = {.threads = 1};
-  for (int layout = 0; layout < LAYOUTS; layout++) {
-    im_matrix left = matrix_of(a, m, k, a_elem, layout & 1);
-    im_matrix right = matrix_of(b, k, n, b_elem, layout & 2);
+  const void* bias = has_bias ? array(n, im_elem_size(bias_elem)) : NULL;
+  const void* want = array(m * n, size);
+  if (times > 1) {
+    a = repeat(a, m, k, im_elem_size(a_elem), times, 1);
+    b = repeat(b, k, n, im_elem_size(b_elem), 1, times);
+    want = repeat(want, m, n, size, times, times);
+    m *= times;
+    n *= times;
+  }
+  void* out = keep(m * n, size);
+  im_scratch scratch = {.threads = im_threads()};
+  static const layout layouts[][2] = {
+      {PLAIN, PLAIN}, {TURNED, PLAIN}, {PLAIN, TURNED}, {SCATTERED, SCATTERED}};
+  for (size_t at = 0; at < (times > 1 ? 1 : sizeof layouts / sizeof *layouts); at++) {
+    im_matrix left = matrix_of(a, m, k, a_elem, layouts[at][0]);
+    im_matrix right = matrix_of(b, k, n, b_elem, layouts[at][1]);
     for (int i = 0; im_isas()[i]; i++) {
       const im_isa* isa = im_isas()[i];
+      im_explanation plan;
+      if (im_explain_matmul(isa, left, right, m, n, k, bias, bias_elem, bias_shift, sums, &plan) !=
+              IM_OK ||
+          !is_range(left, m, k, plan.a_low, plan.a_high) ||
+          !is_range(right, k, n, plan.b_low, plan.b_high) || plan.block < 1 || plan.block > k)
+        fail("a product is explained by another");
       for (int kernel = -1; kernel < 0 || im_isa_kernel(isa, kernel); kernel++) {
-        if (kernel >= 0 && !im_isa_kernel_usable(isa, kernel)) continue;
-        memset(out, 0x55, (size_t)(m * n) * size_in(fmt));
-        im_status status =
-            im_matmul(isa, left, right, m, n, k, bias, IM_I64, bias_shift, (im_accumulator){0},
-                      frac_in, fmt, stream, out, kernel, &scratch);
-        if (kernel >= 0 && status == IM_NOT_EXACT) continue;
+        if (kernel >= 0 && (times > 1 || !im_isa_kernel_usable(isa, kernel))) continue;
+        const char* name = kernel < 0 ? "product" : im_isa_kernel(isa, kernel);
+        memset(out, 0x55, (size_t)(m * n) * size);
+        im_status status = im_matmul(isa, left, right, m, n, k, bias, bias_elem, bias_shift, sums,
+                                     frac_in, fmt, stream, out, kernel, &scratch);
+        if (kernel >= 0 && status == IM_NOT_EXACT && strcmp(name, plan.kernel)) continue;
         if (status != IM_OK) fail("a product is refused");
-        compare(im_isa_name(isa), kernel < 0 ? "product" : im_isa_kernel(isa, kernel), out, want,
-                m * n, size_in(fmt));
+        compare(im_isa_name(isa), name, out, want, m * n, size);
         if (kernel >= 0) served[i][kernel]++;
       }
     }
@@ -169,11 +243,11 @@ static void product(void) {
   im_scratch_free(&scratch);
 }
 
-/* Training ------------------------------------------------------------------------------------- */
+/* Networks ------------------------------------------------------------------------------------ */
 
-enum { DEPTH = 5, TENSORS = 4 };
+enum { DEPTH = 5, TENSORS = 6 };
 
-/* W and b of one layer, raw and float64: what the network has of them. */
+/* Of a layer, W and b: raw, float64, and velocities; what the network has of them. */
 typedef struct {
   int64_t n;
   size_t size;
@@ -185,10 +259,71 @@ static parameter tensor(bool exists, int64_t n, size_t size) {
   return (parameter){n, size, array(n, size), keep(n, size), NULL};
 }
 
-static void training(void) {
+/* One call of im_train, and what is wanted of it. */
+typedef struct {
+  int64_t first, count, done;
+  int lr_shift, average_shift;
+  bool is_observed;
+  im_observed observed; /* holds the wanted counts */
+  const int32_t* right;
+  const double* loss;
+} training;
+
+static training next_training(const im_net* net, int64_t units) {
+  training t = {.first = integer(), .count = integer()};
+  t.lr_shift = (int)integer();
+  t.average_shift = (int)integer();
+  t.is_observed = integer();
+  if (t.is_observed) {
+    t.observed.every = integer();
+    t.observed.before = integer();
+    t.observed.stop_on_overflow = integer();
+    t.observed.only_overflows = integer();
+    t.observed.counts =
+        array(net->depth * IM_TENSORS * (int64_t)(sizeof(im_count) / sizeof(uint64_t)), 8);
+    t.observed.idle = array(units, 8);
+  }
+  t.done = integer();
+  t.right = array(t.done, sizeof *t.right);
+  t.loss = array(t.done, sizeof *t.loss);
+  return t;
+}
+
+/* On networks of which `order`, `batch` and the sources are given: what im_train does and counts.
+ */
+static void train(const im_isa* isa, im_net* net, training t, im_source x, im_source y,
+                  const int64_t* order, int64_t rows, int64_t batch, int64_t units) {
+  int32_t* right = keep(t.first + t.count, sizeof *right);
+  double* loss = keep(t.first + t.count, sizeof *loss);
+  int64_t tensors = net->depth * IM_TENSORS;
+  im_observed seen = t.observed;
+  seen.counts = keep(tensors, sizeof *seen.counts);
+  seen.idle = keep(units, sizeof *seen.idle);
+  memset(seen.counts, 0, (size_t)tensors * sizeof *seen.counts);
+  memset(seen.idle, 0, (size_t)units * sizeof *seen.idle);
+  int64_t done = im_train(isa, net, x, y, order, rows, batch, t.first, t.count, t.lr_shift,
+                          t.average_shift, right, loss, t.is_observed ? &seen : NULL);
+  if (done != t.done) fail("a training ends at another step");
+  net->stream.step += (uint32_t)done;
+  const char* name = im_isa_name(isa);
+  compare(name, "right", right + t.first, t.right, done, sizeof *right);
+  compare(name, "loss", loss + t.first, t.loss, done, sizeof *loss);
+  if (!t.is_observed) return;
+  if (!seen.only_overflows) {
+    compare(name, "counts", seen.counts, t.observed.counts, tensors * (int64_t)sizeof(im_count) / 8,
+            8);
+    compare(name, "idle", seen.idle, t.observed.idle, units, sizeof *seen.idle);
+  }
+  for (int64_t i = 0; i < tensors; i++) {
+    compare(name, "entries", &seen.counts[i].entries, &t.observed.counts[i].entries, 1, 8);
+    compare(name, "overflows", &seen.counts[i].overflows, &t.observed.counts[i].overflows, 1, 8);
+  }
+}
+
+static void network(void) {
   im_layer layers[DEPTH] = {0};
   parameter tensors[DEPTH][TENSORS];
-  im_net net = {.layers = layers, .decay_shift = -1, .stream = stream};
+  im_net net = {.layers = layers, .stream = stream};
   net.input = format();
   net.depth = (int)integer();
   if (net.depth > DEPTH) fail("a network is too deep");
@@ -199,8 +334,12 @@ static void training(void) {
   net.forward_float = integer();
   net.backward_float = integer();
   net.update_float = integer();
+  net.accumulator = accumulator();
+  net.momentum_shift = (int)integer();
+  net.decay_shift = (int)integer();
   bool has_bias = integer();
   bool has_raw = !(net.forward_float && net.backward_float && net.update_float);
+  int64_t units = 0;
   for (int l = 0; l < net.depth; l++) {
     im_layer* layer = &layers[l];
     layer->n_in = integer();
@@ -209,53 +348,79 @@ static void training(void) {
     layer->weight = format();
     layer->delta = format();
     layer->gradient = format();
+    layer->velocity = format();
     layer->function = (im_activation)integer();
     layer->half_at_zero = integer();
     layer->slope_shift = (int)integer();
     layer->table = array(integer(), sizeof *layer->table);
-    int64_t weights = layer->n_out * layer->n_in;
-    size_t size = size_in(layer->weight);
-    tensors[l][0] = tensor(has_raw, weights, size);
-    tensors[l][1] = tensor(has_raw && has_bias, layer->n_out, size);
-    tensors[l][2] = tensor(net.update_float, weights, sizeof(double));
-    tensors[l][3] = tensor(net.update_float && has_bias, layer->n_out, sizeof(double));
+    int64_t n[] = {layer->n_out * layer->n_in, layer->n_out};
+    bool exists[] = {has_raw, net.update_float, net.momentum_shift > 0};
+    size_t sizes[] = {size_in(layer->weight), sizeof(double),
+                      net.update_float ? sizeof(double) : size_in(layer->velocity)};
+    for (int t = 0; t < TENSORS; t++)
+      tensors[l][t] = tensor(exists[t / 2] && (t % 2 == 0 || has_bias), n[t % 2], sizes[t / 2]);
     layer->W = tensors[l][0].now;
     layer->b = tensors[l][1].now;
     layer->master_W = tensors[l][2].now;
     layer->master_b = tensors[l][3].now;
+    layer->velocity_W = tensors[l][4].now;
+    layer->velocity_b = tensors[l][5].now;
+    units += layer->n_out;
   }
   int64_t rows = integer(), batch = integer();
-  int lr_shift = (int)integer(), average_shift = (int)integer();
-  int64_t n_in = layers[0].n_in, n_out = layers[net.depth - 1].n_out;
-  const double* x = array(rows * n_in, sizeof *x);
-  const double* y = array(rows * n_out, sizeof *y);
+  const im_layer* last = &layers[net.depth - 1];
   const int64_t* order = array(rows, sizeof *order);
-  int64_t steps = (rows + batch - 1) / batch, done = integer();
-  const int32_t* want_right = array(done, sizeof *want_right);
-  const double* want_loss = array(done, sizeof *want_loss);
+  entries inputs = source(rows * layers[0].n_in), targets = source(rows * last->n_out);
+  im_source x = {inputs.data, (ptrdiff_t)layers[0].n_in * (ptrdiff_t)inputs.size,
+                 (ptrdiff_t)inputs.size, inputs.kind};
+  im_source y = {targets.data, (ptrdiff_t)last->n_out * (ptrdiff_t)targets.size,
+                 (ptrdiff_t)targets.size, targets.kind};
+  size_t out_size = net.forward_float ? sizeof(double) : size_in(last->activation);
+  const void* want_out = array(rows * last->n_out, out_size);
+  int average_shift = (int)integer();
+  bool is_finite = integer();
+  void *gradient[2][DEPTH], *want_gradient[2][DEPTH];
+  size_t gradient_size[DEPTH];
+  for (int l = 0; l < net.depth; l++) {
+    gradient_size[l] = net.backward_float ? sizeof(double) : size_in(layers[l].gradient);
+    for (int t = 0; t <= has_bias; t++) {
+      int64_t n = layers[l].n_out * (t ? 1 : layers[l].n_in);
+      gradient[t][l] = keep(n, gradient_size[l]);
+      want_gradient[t][l] = array(is_finite ? n : 0, gradient_size[l]);
+    }
+  }
+  training trainings[4];
+  int64_t count = integer();
+  if (count > 4) fail("too many trainings");
+  for (int64_t i = 0; i < count; i++) trainings[i] = next_training(&net, units);
   for (int l = 0; l < net.depth; l++)
     for (int t = 0; t < TENSORS; t++)
       if (tensors[l][t].n) tensors[l][t].want = array(tensors[l][t].n, tensors[l][t].size);
 
-  int32_t* right = keep(steps, sizeof *right);
-  double* loss = keep(steps, sizeof *loss);
-  ptrdiff_t size = sizeof(double);
+  void* out = keep(rows * last->n_out, out_size);
   for (const im_isa* const* isa = im_isas(); *isa; isa++) {
+    const char* name = im_isa_name(*isa);
+    net.stream = stream;
     for (int l = 0; l < net.depth; l++)
       for (int t = 0; t < TENSORS; t++)
         if (tensors[l][t].n)
           memcpy(tensors[l][t].now, tensors[l][t].before,
                  (size_t)tensors[l][t].n * tensors[l][t].size);
-    int64_t got = im_train(*isa, &net, (im_source){x, n_in * size, size, IM_SOURCE_F64},
-                           (im_source){y, n_out * size, size, IM_SOURCE_F64}, order, rows, batch, 0,
-                           steps, lr_shift, average_shift, right, loss, NULL);
-    if (got != done) fail("a training ends at another step");
-    compare(im_isa_name(*isa), "right", right, want_right, done, sizeof *right);
-    compare(im_isa_name(*isa), "loss", loss, want_loss, done, sizeof *loss);
+    if (im_forward(*isa, &net, x, rows, out) != IM_OK) fail("a forward pass fails");
+    compare(name, "forward", out, want_out, rows * last->n_out, out_size);
+    im_status status = im_gradient(*isa, &net, x, y, rows, average_shift, gradient[0],
+                                   has_bias ? gradient[1] : NULL);
+    if (status != (is_finite ? IM_OK : IM_NOT_FINITE)) fail("a gradient has another outcome");
+    for (int l = 0; is_finite && l < net.depth; l++)
+      for (int t = 0; t <= has_bias; t++)
+        compare(name, "gradient", gradient[t][l], want_gradient[t][l],
+                layers[l].n_out * (t ? 1 : layers[l].n_in), gradient_size[l]);
+    for (int64_t i = 0; i < count; i++)
+      train(*isa, &net, trainings[i], x, y, order, rows, batch, units);
     for (int l = 0; l < net.depth; l++)
       for (int t = 0; t < TENSORS; t++)
-        compare(im_isa_name(*isa), "training", tensors[l][t].now, tensors[l][t].want,
-                tensors[l][t].n, tensors[l][t].size);
+        compare(name, "training", tensors[l][t].now, tensors[l][t].want, tensors[l][t].n,
+                tensors[l][t].size);
   }
 }
 
@@ -268,10 +433,14 @@ static const struct {
              {"dequantize", dequantize},
              {"requantize", requantize},
              {"product", product},
-             {"training", training}};
+             {"network", network}};
 
 int main(void) {
   char name[16];
+  im_set_threads(3);
+  im_limit_threads(2);
+  if (im_threads() != 2) fail("a limit of threads does not hold");
+  im_limit_threads(0);
   while (scanf("%15s", name) == 1) {
     size_t kind = 0, count = sizeof kinds / sizeof kinds[0];
     while (kind < count && strcmp(kinds[kind].name, name)) kind++;
@@ -285,6 +454,6 @@ int main(void) {
       if (im_isa_kernel_usable(im_isas()[i], kernel))
         printf("%s %s %" PRId64 "\n", im_isa_name(im_isas()[i]),
                im_isa_kernel(im_isas()[i], kernel), served[i][kernel]);
-  printf("%" PRId64 " calls agree\n", calls);
+  printf("%" PRId64 " calls and %" PRId64 " numbers agree\n", calls, numbers);
   return 0;
 }
