@@ -138,6 +138,17 @@ def test_limits_of_proofs(backend, bits, offset, sign):
         check(a.astype(np.int32), b.astype(np.int32), 4, FLOOR, Accumulator(bits), *given)
 
 
+@pytest.mark.parametrize("bits", [2, 17, 33, 62, 63, 64])
+def test_saturated_sums_next_to_the_ends_of_int64(backend, bits):
+    """The largest sum and one more product, which just fit into int64 or just do not."""
+    limit = 2 ** (bits - 1) - 1
+    a = np.array([[1, 1], [-1, -1], [1, -1]])
+    for total in range(2**63 - 3, 2**63 + 2):
+        product = min(total - limit, 2**63 - 1)
+        b = np.array([[product, -product]] * 2)
+        check(a, b, 4, FLOOR, Accumulator(bits, "saturate"))
+
+
 def test_wrapping_at_64_bits_is_plain_numpy(backend):
     state = np.random.RandomState(1)
     a, b = (raw_array(state, INT64, shape, "uniform") for shape in ((9, 30), (30, 17)))

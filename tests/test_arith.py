@@ -63,6 +63,17 @@ def test_requantize_around_ties(fmt, k, data):
     assert_same(intmlp.requantize(s, fmt.frac + k, fmt), want, fmt.dtype)
 
 
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+def test_requantize_scales_up_next_to_the_ends_of_int64(overflow):
+    """Each value alone: a larger one beside it would decide how both are computed."""
+    for up in range(64):
+        fmt, edge = QFormat(63, 63, overflow=overflow), 2 ** (63 - up)
+        for v in {s * edge + offset for s in (-2, -1, 1, 2) for offset in (-1, 0, 1)}:
+            if -(2**63) <= v < 2**63:
+                want = [reference.requantize(v, 63 - up, twin(fmt))]
+                assert_same(intmlp.requantize([v], 63 - up, fmt), want, fmt.dtype)
+
+
 @given(formats(), formats(), seeds)
 def test_requantize_from_format_to_format(source, fmt, state):
     raw = raw_array(state, source, (3, 7), "uniform")

@@ -218,7 +218,9 @@ def test_worst_cases_of_split_values(kernel, block, bits, unit, highs, lows, blo
     for k in (block * blocks, block * blocks + 4):
         a = np.array([[v] * k for v in values])
         served = check(a, a.T)
-        check(np.concatenate([pattern(k, v, w) for v, w in itertools.pairwise(values)]), a.T)
+        pairs = np.concatenate([pattern(k, v, w) for v, w in itertools.pairwise(values)])
+        check(pairs, a.T)
+        check(pairs, pairs.T)
         assert kernel in served or kernel not in {name for _, name in every_kernel()}
 
 

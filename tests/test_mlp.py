@@ -1006,6 +1006,21 @@ def test_networks_train_side_by_side():
         assert list(pool.map(trained, range(6))) == one_by_one
 
 
+def test_calls_on_one_network_take_turns():
+    """All steps are on the same batch: in whatever turn, they are those of one long training."""
+
+    def train(net, epochs):
+        net.train(x, y, 0, epochs=epochs, batch_size=len(x), shuffle=False, overflow="ignore")
+
+    net, x, y = restless(3)
+    train(net, 90)
+    together, _, _ = restless(3)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(train, [together] * 3, [30] * 3))
+    assert together.steps == 90
+    assert tensors(together) == tensors(net)
+
+
 # Copies
 
 

@@ -27,15 +27,20 @@ def copy(names, folder):
 
 
 def build(name, cc="gcc", cflags="", ldflags="", python=sys.executable):
-    """Build the core with further flags in a copy of the sources; return the folder to import."""
+    """Build the core with further flags in a copy of the sources; return the folder to import.
+
+    The commands that did it stand there in build.log.
+    """
     folder = WORK / "builds" / name
     copy(SOURCES, folder)
-    subprocess.run(
-        [python, "setup.py", "-q", "build_ext", "--inplace"],
-        cwd=folder,
-        env={**os.environ, "CC": cc, "CFLAGS": cflags, "LDFLAGS": ldflags},
-        check=True,
-    )
+    with (folder / "build.log").open("w") as log:
+        subprocess.run(
+            [python, "setup.py", "build_ext", "--inplace"],
+            cwd=folder,
+            env={**os.environ, "CC": cc, "CFLAGS": cflags, "LDFLAGS": ldflags},
+            stdout=log,
+            check=True,
+        )
     return folder
 
 
