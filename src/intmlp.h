@@ -111,7 +111,9 @@ typedef struct {
 } im_matrix;
 
 /* Memory that successive products reuse, and the threads that they may use; starts as
- * {.threads = ...}, ends with im_scratch_free. */
+ * {.threads = ...}, ends with im_scratch_free. Or it is taken from, and given back to, what an
+ * earlier product left: pages that the system has handed out need no clearing again. Products
+ * that run side by side have their own. */
 typedef struct {
   void* data;
   size_t size;
@@ -119,6 +121,8 @@ typedef struct {
 } im_scratch;
 
 void im_scratch_free(im_scratch* scratch);
+im_scratch im_scratch_take(void);
+void im_scratch_give_back(im_scratch scratch);
 
 /* A right operand, packed, kept while it does not change; starts as {0}, ends with
  * im_packed_free. Whoever changes the operand sets `valid` to false. */

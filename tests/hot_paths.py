@@ -50,5 +50,5 @@ if __name__ == "__main__":
     _backend.use(sys.argv[1])
     for name, count, call in calls():
         print(count, name, flush=True)
-        _backend.set_threads(1)  # what is counted begins here
+        _backend.active().set_threads(1)  # what is counted begins here
         call()

@@ -49,7 +49,7 @@ SHORT_SET = ("-m", "not long")
 SHORT_EFFORT = "0.1"
 
 
-def suite(folder, *arguments, short=False, **environment):
+def suite(folder, *arguments, short=False, python=sys.executable, **environment):
     """Run pytest over the build in `folder`; return its finished process, which may have failed.
 
     `short` takes the short set of the tests.
@@ -60,7 +60,7 @@ def suite(folder, *arguments, short=False, **environment):
     tests = WORK / "suite"
     copy(SUITE, tests)
     return subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments],
+        [python, "-m", "pytest", *arguments],
         cwd=tests,
         env={**os.environ, "PYTHONPATH": str(folder), **environment},
     )

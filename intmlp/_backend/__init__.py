@@ -17,10 +17,14 @@ import os
 import warnings
 from types import ModuleType
 
+from .._locks import new_lock
+
 _CORE = f"{__name__}._core"
 
 MOST_THREADS = 1024
 
+# Held by who chooses a backend; whoever computes reads what was chosen last.
+_choosing = new_lock()
 _active: ModuleType | None = None
 _name = ""
 _threads: int | None = None
@@ -64,23 +68,23 @@ def use(name: str) -> None:
         allowed = ", ".join(("c", *names) if built else names)
         hint = "" if built else " (the compiled core is not built)"
         raise ValueError(f"INTMLP_BACKEND must be one of {allowed} here{hint}, got {name!r}")
-    if _threads is None:
-        _threads = _default_threads()
     kind, _, instruction_set = full.partition(":")
-    if kind == "c":
-        _active = importlib.import_module(_CORE)
-        _active.use_instruction_set(instruction_set)
-    else:
-        _active = importlib.import_module(f"{__name__}.fallback")
-    _active.set_threads(_threads)
-    _name = full
+    module = importlib.import_module(_CORE if kind == "c" else f"{__name__}.fallback")
+    with _choosing:
+        if _threads is None:
+            _threads = _default_threads()
+        if kind == "c":
+            module.use_instruction_set(instruction_set)
+        module.set_threads(_threads)
+        _name, _active = full, module  # the last, so that who finds one finds it complete
 
 
 def set_threads(number: int) -> None:
     """Let calls use `number` threads from now on, ``1..MOST_THREADS``, on every backend."""
     global _threads
-    active().set_threads(number)
-    _threads = number
+    with _choosing:
+        active().set_threads(number)
+        _threads = number
 
 
 def _default_threads() -> int:
@@ -112,11 +116,11 @@ def _compiled() -> ModuleType | None:
 def _start() -> None:
     """Choose the backend of this process."""
     forced = os.environ.get("INTMLP_BACKEND")
-    if forced:
-        use(forced)
-        return
-    use(available()[0])
-    if _name == "python":
+    with _choosing:
+        if _active is not None:  # by another thread
+            return
+        use(forced or available()[0])
+    if not forced and _name == "python":
         warnings.warn(
             "intmlp runs on its Python fallback, since its compiled core is not built; "
             "set INTMLP_BACKEND=python to choose it without this warning",

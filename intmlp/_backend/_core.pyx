@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, freethreading_compatible=True
 """The binding of the C core: shapes, dtypes, pointers and the GIL; no arithmetic.
 
 What each function promises stands in `_core.pyi`.
@@ -118,7 +118,8 @@ cdef extern from "intmlp.h" nogil:
                        double *out)
     void im_requantize(const im_isa *isa, const void *s, im_elem elem, int64_t n, int frac_in,
                        im_format fmt, im_stream stream, void *out)
-    void im_scratch_free(im_scratch *scratch)
+    im_scratch im_scratch_take()
+    void im_scratch_give_back(im_scratch scratch)
     im_status im_matmul(const im_isa *isa, im_matrix a, im_matrix b, int64_t m, int64_t n,
                         int64_t k, const void *bias, im_elem bias_elem, int bias_shift,
                         im_accumulator accumulator, int frac_in, im_format fmt, im_stream stream,
@@ -174,12 +175,19 @@ cdef extern from *:
     #else
     #define IM_COMPILER "unknown compiler"
     #endif
+    /* The instruction set in use: read by every call, whatever thread changes it. */
+    #ifdef _MSC_VER
+    static const im_isa *volatile im_serving;
+    #else
+    static const im_isa *_Atomic im_serving;
+    #endif
     """
     const char *IM_COMPILER
+    const im_isa *im_serving
 
 
-# The instruction set in use. It is read and written with the GIL held, and handed down.
-cdef const im_isa *isa = im_isas()[0]
+cdef const im_isa *const *isas = im_isas()  # asked once, by the one thread that imports
+im_serving = isas[0]
 
 cdef dict ROUNDING_CODES = {name: code for code, name in enumerate(ROUNDINGS)}
 cdef dict OVERFLOW_CODES = {name: code for code, name in enumerate(OVERFLOWS)}
@@ -188,15 +196,15 @@ cdef dict OVERFLOW_CODES = {name: code for code, name in enumerate(OVERFLOWS)}
 def instruction_sets():
     names = []
     cdef int i = 0
-    while im_isas()[i] != NULL:
-        names.append(im_isa_name(im_isas()[i]).decode())
+    while isas[i] != NULL:
+        names.append(im_isa_name(isas[i]).decode())
         i += 1
     return tuple(names)
 
 
 def use_instruction_set(name):
-    global isa
-    isa = im_isas()[instruction_sets().index(name)]
+    global im_serving
+    im_serving = isas[<int>instruction_sets().index(name)]
 
 
 def build_info():
@@ -206,9 +214,9 @@ def build_info():
 def matmul_kernels():
     names = []
     cdef int index = 0
-    while im_isa_kernel(isa, index) != NULL:
-        if im_isa_kernel_usable(isa, index):
-            names.append(im_isa_kernel(isa, index).decode())
+    while im_isa_kernel(im_serving, index) != NULL:
+        if im_isa_kernel_usable(im_serving, index):
+            names.append(im_isa_kernel(im_serving, index).decode())
         index += 1
     return tuple(names)
 
@@ -218,7 +226,7 @@ cdef int kernel_index(name) except -1:
     cdef int index = 0
     if name not in matmul_kernels():
         raise ValueError(f"kernel must be one of {', '.join(matmul_kernels())}, got {name!r}")
-    while im_isa_kernel(isa, index).decode() != name:
+    while im_isa_kernel(im_serving, index).decode() != name:
         index += 1
     return index
 
@@ -283,7 +291,7 @@ cpdef quantize(cnp.ndarray v, fmt, stream=None):
     cdef const void *data = cnp.PyArray_DATA(v)
     cdef void *to = cnp.PyArray_DATA(out)
     cdef int64_t n = cnp.PyArray_SIZE(v)
-    cdef const im_isa *use = isa
+    cdef const im_isa *use = im_serving
     with nogil:
         im_quantize(use, data, kind, n, c, words, to)
     return out
@@ -297,7 +305,7 @@ cpdef dequantize(cnp.ndarray raw, fmt):
     cdef im_elem elem = elem_of(raw)
     cdef int frac = fmt.frac
     cdef int64_t n = cnp.PyArray_SIZE(raw)
-    cdef const im_isa *use = isa
+    cdef const im_isa *use = im_serving
     with nogil:
         im_dequantize(use, data, elem, n, frac, to)
     return out
@@ -311,7 +319,7 @@ cpdef requantize(cnp.ndarray s, int frac_in, fmt, stream=None):
     cdef void *to = cnp.PyArray_DATA(out)
     cdef im_elem elem = elem_of(s)
     cdef int64_t n = cnp.PyArray_SIZE(s)
-    cdef const im_isa *use = isa
+    cdef const im_isa *use = im_serving
     with nogil:
         im_requantize(use, data, elem, n, frac_in, c, words, to)
     return out
@@ -335,29 +343,6 @@ cdef im_matrix as_matrix(cnp.ndarray array):
     return c
 
 
-# Scratch of an earlier product: pages that the system has handed out need no clearing again. It
-# is taken and given back with the GIL held; products that run side by side make their own.
-cdef im_scratch spare
-cdef size_t MOST_SPARE = 32 * 2**20
-
-
-cdef im_scratch take_scratch():
-    global spare
-    cdef im_scratch scratch = spare
-    spare.data = NULL
-    spare.size = 0
-    scratch.threads = im_threads()
-    return scratch
-
-
-cdef void give_back(im_scratch scratch):
-    global spare
-    if spare.data == NULL and scratch.size <= MOST_SPARE:
-        spare = scratch
-    else:
-        im_scratch_free(&scratch)
-
-
 cpdef matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fmt, kernel=None,
              accumulator=None, stream=None):
     cdef im_format c = as_format(fmt)
@@ -374,14 +359,14 @@ cpdef matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, int frac_in, fm
         addend = cnp.PyArray_DATA(<cnp.ndarray>bias)
         addend_elem = elem_of(<cnp.ndarray>bias)
     cdef int index = -1 if kernel is None else kernel_index(kernel)
-    cdef const im_isa *use = isa
+    cdef const im_isa *use = im_serving
     cdef void *to = cnp.PyArray_DATA(out)
-    cdef im_scratch scratch = take_scratch()
+    cdef im_scratch scratch = im_scratch_take()
     cdef im_status status
     with nogil:
         status = im_matmul(use, left, right, m, n, k, addend, addend_elem, bias_shift, register,
                            frac_in, c, words, to, index, &scratch)
-    give_back(scratch)
+    im_scratch_give_back(scratch)
     if status == IM_NOT_EXACT:
         raise ValueError(f"kernel must be one that is exact for these operands, got {kernel!r}")
     check(status)
@@ -397,7 +382,7 @@ def explain_matmul(cnp.ndarray a, cnp.ndarray b, bias, int bias_shift, accumulat
     if bias is not None:
         addend = cnp.PyArray_DATA(<cnp.ndarray>bias)
         addend_elem = elem_of(<cnp.ndarray>bias)
-    cdef const im_isa *use = isa
+    cdef const im_isa *use = im_serving
     cdef im_explanation found
     cdef im_status status
     with nogil:
@@ -659,7 +644,7 @@ cdef class Net:
             cnp.NPY_FLOAT64 if self.net.forward_float else dtype_of(last.activation))
         cdef im_source inputs = as_source(x)
         cdef void *to = cnp.PyArray_DATA(out)
-        cdef const im_isa *use = isa
+        cdef const im_isa *use = im_serving
         cdef im_status status
         with nogil:
             status = im_forward(use, &self.net, inputs, n, to)
@@ -686,7 +671,7 @@ cdef class Net:
         cdef void **to_b = self.gradients + depth if self.bias else NULL
         cdef im_source inputs = as_source(x), targets = as_source(y)
         cdef int64_t n = cnp.PyArray_DIM(x, 0)
-        cdef const im_isa *use = isa
+        cdef const im_isa *use = im_serving
         cdef im_status status
         with nogil:
             status = im_gradient(use, &self.net, inputs, targets, n, average_shift, to_w, to_b)
@@ -719,7 +704,7 @@ cdef class Net:
             seen.stop_on_overflow = stop_on_overflow
             seen.only_overflows = only_overflows
             observed = &seen
-        cdef const im_isa *use = isa
+        cdef const im_isa *use = im_serving
         cdef int64_t done
         cdef uint64_t *steps = <uint64_t *>cnp.PyArray_DATA(self.steps)
         self.net.stream.seed = self.rounding_seed

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import os
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _backend
 from .._check import choice, finite, instance, integer, shift, within
+from .._locks import new_lock
 from ..ops import dequantize, quantize
 from ..qformat import Accumulator, QFormat
 from ..stream import MOST_STEPS, Stream, check_stream, tensor_number
@@ -163,7 +164,9 @@ class MLP:
     -----
     Source: docs/numerics.md, sections 3 to 7.
 
-    Networks train side by side in threads; calls on one network from several threads take turns.
+    Networks train side by side in threads. Calls on one network from several threads take turns,
+    those of `train` for some steps at a time: two trainings of one network mix, in whole steps. A
+    fork waits for the step under way, so that the child has the network as it is after it.
 
     Inputs ``x`` (n, n_in) and targets ``y`` (n, n_out) are either float32 or float64, real
     values which enter their formats, or raw integers, which must have the format's own dtype
@@ -762,7 +765,7 @@ class MLP:
 
     def _bind(self) -> None:
         """Hand the arrays to the backend that serves now."""
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._net = _backend.active().Net(
             self.network,
             self._weights,
@@ -775,8 +778,16 @@ class MLP:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle holds: everything but the lock and the backend's part."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_net")}
+        """Return what a pickle holds: everything but the lock and the backend's part.
+
+        The arrays are copies: another thread may be training.
+        """
+        with self._lock:
+            return {
+                name: copy.deepcopy(value)
+                for name, value in self.__dict__.items()
+                if name not in ("_lock", "_net")
+            }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickle and bind it to the backend that serves now."""

@@ -35,6 +35,31 @@ void im_scratch_free(im_scratch* scratch) {
   *scratch = (im_scratch){.threads = scratch->threads};
 }
 
+static im_token spare_token = IM_TOKEN_FREE;
+static im_scratch spare;
+
+im_scratch im_scratch_take(void) {
+  im_scratch scratch = {0};
+  if (im_take(&spare_token)) {
+    scratch = spare;
+    spare = (im_scratch){0};
+    im_return(&spare_token);
+  }
+  scratch.threads = im_threads();
+  return scratch;
+}
+
+void im_scratch_give_back(im_scratch scratch) {
+  const size_t most = (size_t)32 << 20;
+  if (scratch.size <= most && im_take(&spare_token)) {
+    im_scratch before = spare;
+    spare = scratch;
+    im_return(&spare_token);
+    scratch = before;
+  }
+  im_scratch_free(&scratch);
+}
+
 /* Lanes of a block: as many as its bytes hold, in whole panels, at least one; no more than there
  * are. */
 static int64_t block_lanes(int64_t bytes, uint64_t lane_size, int64_t lanes, int width) {

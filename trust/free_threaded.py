@@ -1,0 +1,118 @@
+"""Python without the GIL: importing leaves it off, the self-test agrees, and so do all threads.
+
+    python trust/free_threaded.py [--short]
+
+The long form builds a free-threaded Python from the sources of Debian, where none is on the PATH;
+the short one then records that it was skipped.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import urllib.request
+
+from builds import build, suite
+from record import WORK, record
+
+NAMES = ("python3.14t", "python3.13t")
+SOURCE = "http://deb.debian.org/debian/pool/main/p/python3.13/python3.13_3.13.5.orig.tar.xz"
+SHA256 = "93e583f243454e6e9e4588ca2c2662206ad961659863277afcdb96801647d640"
+PACKAGES = ("numpy", "Cython>=3.1", "setuptools>=77", "pytest>=8", "hypothesis>=6.90", "joblib")
+TESTS = ("tests/test_concurrency.py", "tests/test_threads.py")
+
+OFF = """
+import sys, intmlp
+assert intmlp.show_config()["backend"].startswith("c:"), intmlp.show_config()
+assert not sys._is_gil_enabled(), "importing turned the GIL on"
+print(sys.version.split()[0], intmlp.show_config()["numpy"])
+"""
+
+
+def compiled():
+    """Return a free-threaded Python, built from source."""
+    folder = WORK / "free_threaded"
+    python = folder / "installed" / "bin" / "python3.13t"
+    if python.exists():
+        return python
+    folder.mkdir(parents=True, exist_ok=True)
+    with urllib.request.urlopen(SOURCE) as response:
+        content = response.read()
+    if hashlib.sha256(content).hexdigest() != SHA256:
+        raise SystemExit(f"{SOURCE} is not what it was")
+    archive = folder / "python.tar.xz"
+    archive.write_bytes(content)
+    shutil.unpack_archive(archive, folder)
+    [sources] = folder.glob("Python-3.13*")
+    for command in (
+        ["./configure", "-q", "--disable-gil", f"--prefix={folder / 'installed'}"],
+        ["make", "-s", f"-j{os.cpu_count()}"],
+        ["make", "-s", "install"],
+    ):
+        subprocess.run(command, cwd=sources, check=True, stdout=subprocess.DEVNULL)
+    if subprocess.run([python, "-c", "import ctypes, sqlite3, ssl, zlib"]).returncode:
+        shutil.rmtree(folder)
+        raise SystemExit(
+            "Python was built without all of its modules: "
+            "apt-get install libffi-dev libsqlite3-dev libssl-dev zlib1g-dev"
+        )
+    return python
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--short", action="store_true", help="build no Python for it")
+    short = parser.parse_args().short
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None and short:
+        record("free_threaded", short, skipped=f"no {' or '.join(NAMES)} on PATH")
+        return
+    environment = WORK / "free_threaded" / "environment"
+    subprocess.run([found or compiled(), "-m", "venv", "--clear", environment], check=True)
+    python = environment / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # The newest NumPy has no wheel for Python 3.13t, an older one has.
+    subprocess.run([*install, "--prefer-binary", *PACKAGES], check=True)
+    # safetensors has no wheel for every such Python; only files of networks need it.
+    files = subprocess.run([*install, "--only-binary=:all:", "safetensors"]).returncode == 0
+    folder = build("free_threaded", python=python)
+
+    def run(*arguments):
+        """Run Python on that build, and return what it prints."""
+        done = subprocess.run(
+            [python, *arguments],
+            cwd=environment,
+            env={**os.environ, "PYTHONPATH": str(folder)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        print(done.stdout, end="")
+        return done
+
+    off = run("-W", "error", "-c", OFF)
+    off.check_returncode()
+    version, numpy = off.stdout.split()
+    selftest = run("-m", "intmlp", "selftest")
+    agreeing, digests = map(int, re.search(r"(\d+) of (\d+) digests", selftest.stdout).groups())
+    backends = digests // len(re.findall(r"(?:agrees|DIFFERS) *$", selftest.stdout, re.MULTILINE))
+    if digests - agreeing != (0 if files else backends):
+        raise SystemExit("the self-test failed")
+    effort = "1" if short else "5"
+    tests = suite(folder, "-q", *TESTS, python=python, INTMLP_TEST_EFFORT=effort)
+    if tests.returncode:
+        raise SystemExit("a test failed")
+    record(
+        "free_threaded",
+        short,
+        python=version,
+        numpy=numpy,
+        digests=agreeing,
+        files=files,
+        effort=int(effort),
+    )
+
+
+if __name__ == "__main__":
+    main()
