@@ -241,6 +241,53 @@ def test_limit_of_the_backward_sum(backend, last):
         check(net, x, y, 21, backend, oracle=True)
 
 
+@pytest.mark.parametrize(("rounding", "overflow"), RULES)
+def test_limit_of_weights_that_stay_inside(backend, rounding, overflow):
+    """One step of 7.5 to the ends of eight bits, next to them and beyond."""
+    wide, fmt = QFormat(16, 0), QFormat(8, 0, rounding, overflow)
+    formats = LayerFormats(activation=wide, weight=fmt, delta=wide, gradient=wide)
+    x = np.array([[1]] + [[0]] * 7, np.int32)
+    for sign, size, distance in itertools.product((-1, 1), (119, 120, 121), (119, 120)):
+        net = MLP([1, 1], [formats], activation=linear(), bias=False)
+        net.set_weights([np.array([[sign * size]], np.int32)])
+        check(net, x, sign * (size + distance) * x, 4, backend, oracle=True)
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_real_inputs_that_are_rounded_up_bound_a_step(backend, rounding):
+    """An input of 0.5 enters as 0 or 1; the weight leaves its format where it is 1."""
+    wide = QFormat(16, 0, rounding)
+    formats = LayerFormats(activation=wide, weight=QFormat(8, 0), delta=wide, gradient=wide)
+    x = np.array([[0.5]] + [[0.0]] * 7)
+    for sign in (-1, 1):
+        net = MLP([1, 1], [formats], activation=linear(), bias=False, parts=Parts(forward="float"))
+        net.set_weights([np.array([[sign * 120]], np.int32)])
+        check(net, x, sign * 800 * x, 4, backend, oracle=True)
+
+
+def test_limit_of_the_forward_sum_of_observed_steps(backend):
+    """Sums of 2**63, also after the bound of the weights has been scanned in a step that counts."""
+    fmt = QFormat(32, 20)
+    net = MLP([2, 1], fmt, activation=linear(), bias=False)
+    net.set_weights([np.full((1, 2), fmt.raw_min, np.int32)])
+    x, y = np.full((120, 2), fmt.raw_min, np.int32), np.full((120, 1), fmt.raw_max, np.int32)
+    history = net.train(x, y, 31, observe=True, overflow="ignore")
+    assert history.loss.tolist() == [0.0] * 120
+
+
+@pytest.mark.parametrize("n", [1, 16, 65])
+def test_losses_of_large_differences(backend, n):
+    """Squares of up to 2**64, next to where a loop in int64 sums them."""
+    fmt = QFormat(32, 20)
+    x = np.zeros((8, 1), np.int32)
+    for size in (2**28 - 1, 2**28, 2**31, 2**32 - 1):
+        for a in (fmt.raw_min, fmt.raw_min + size - 2**31 if size > 2**31 else -1):
+            net = MLP([1, n], fmt, activation=linear())
+            net.set_weights([np.zeros((n, 1), np.int32)], [np.full(n, a, np.int32)])
+            y = np.full((8, n), min(a + size, fmt.raw_max), np.int32)
+            check(net, x, y, 31, backend, oracle=n <= 4)
+
+
 def test_sources(backend):
     """Real values, any strides, rows in any order and more than once; reports not asked for."""
     state = np.random.RandomState(5)

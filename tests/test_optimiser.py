@@ -358,6 +358,18 @@ def test_counts_in_calls_of_any_length(monkeypatch, batch_size):
     assert shares[0] == shares[1] == shares[2]
 
 
+def test_steps_of_small_deltas_may_overflow(backend):
+    """All deltas are -1, and the weight leaves its format by what they are multiplied with."""
+    wide = QFormat(16, 0)
+    formats = LayerFormats(activation=wide, weight=QFormat(8, 0), delta=wide, gradient=wide)
+    net = MLP([1, 1], [formats], activation=intmlp.linear(), bias=False)
+    net.set_weights([np.array([[1]], np.int32)])
+    x = np.full((2, 1), 100, np.int32)
+    history = net.train(x, x + 1, 0, batch_size=2, overflow="count")
+    assert history.overflows == {(1, "Z"): 0.0, (1, "D"): 0.0, (1, "W"): 1.0}
+    assert net.weights[0].item() == 127
+
+
 def test_observed_trainings_count_every_step():
     net, x, y = overflowing()
     with pytest.warns(OverflowWarning, match=r"layer 2: 1% of the values of D .* in all steps"):

@@ -469,7 +469,7 @@ FAULTS = (
         "add_saturating(product, bounds.limit) < INT64_MAX;",
         "add_saturating(product, bounds.limit) <= (uint64_t)INT64_MAX + 1;",
         "sums in order are proved for int64 where they just leave it",
-        ACCUMULATOR,
+        "test_accumulator.py::test_saturated_sums_next_to_the_ends_of_int64",
     ),
     Fault(
         "proof",
@@ -517,7 +517,7 @@ FAULTS = (
         "magnitudes(v, n) <= (uint64_t)(INT64_MAX >> -k)",
         "magnitudes(v, n) <= (uint64_t)(INT64_MAX >> -k) * 2",
         "values are scaled up in int64 that just do not fit",
-        ARITH,
+        "test_arith.py::test_requantize_scales_up_next_to_the_ends_of_int64",
     ),
     Fault(
         "proof",
@@ -623,7 +623,7 @@ FAULTS = (
         "joined >> 28 == 0 && width <= 64",
         "width <= 64",
         "squares of an online loss overflow int64",
-        ONLINE_TESTS,
+        "test_online.py::test_losses_of_large_differences",
     ),
     Fault(
         "proof",
@@ -631,7 +631,7 @@ FAULTS = (
         "bool inside = here->bound + step <= limit;",
         "bool inside = here->bound + step <= limit + 1;",
         "weights are taken to stay inside that just leave",
-        ONLINE_TESTS + " test_mlp.py::test_online_training_of_one_layer",
+        "test_online.py::test_limit_of_weights_that_stay_inside",
     ),
     Fault(
         "proof",
@@ -639,7 +639,7 @@ FAULTS = (
         "(largest * here->inputs.largest >> k) + 1;",
         "(largest * here->inputs.largest >> k);",
         "the bound of an online step is not rounded up",
-        ONLINE_TESTS + " test_mlp.py::test_online_training_of_one_layer",
+        "test_online.py::test_limit_of_weights_that_stay_inside",
     ),
     Fault(
         "proof",
@@ -648,6 +648,7 @@ FAULTS = (
         ";",
         "a delta of -2**31 is negated in 32 bits",
         ONLINE_TESTS,
+        isa="avx2",
     ),
     Fault(
         "proof",
@@ -671,7 +672,7 @@ FAULTS = (
         "return v < (double)past ? (uint64_t)v + 1 : past;",
         "return v < (double)past ? (uint64_t)v : past;",
         "the bound of what enters a format is not rounded up",
-        ONLINE_TESTS,
+        "test_online.py::test_real_inputs_that_are_rounded_up_bound_a_step",
     ),
     Fault(
         "proof",
@@ -687,7 +688,7 @@ FAULTS = (
         "return 1 + (double)work->isa",
         "return (double)work->isa",
         "a value at the end of a range is taken for smaller",
-        OPTIMISER + " " + COUNTED,
+        "test_optimiser.py::test_steps_of_small_deltas_may_overflow",
     ),
     Fault(
         "proof",
@@ -695,7 +696,7 @@ FAULTS = (
         "here->bound = 1 + loops->largest_magnitude",
         "here->bound = loops->largest_magnitude",
         "a scanned bound forgets that the lowest value is one larger",
-        COUNTED + " " + OPTIMISER + " " + ONLINE_TESTS,
+        "test_online.py::test_limit_of_the_forward_sum_of_observed_steps",
     ),
     # Tails and edges ------------------------------------------------------------------------------
     Fault(
@@ -1282,7 +1283,7 @@ FAULTS = (
         "                with self._lock:\n                    steps",
         "                if True:\n                    steps",
         "two threads train one network at once",
-        "test_mlp.py test_threads.py",
+        "test_mlp.py::test_calls_on_one_network_take_turns",
     ),
     Fault(
         "checks",
