@@ -301,10 +301,11 @@ def test_children_of_forks_compute_while_the_parent_does(backend):
 # --- Ctrl-C -----------------------------------------------------------------------------------
 
 INTERRUPTED = """
-    import sys
+    import signal, sys
     import intmlp
     from test_concurrency import contents, one_sample
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in the background
     for line in sys.stdin:
         net, x, y = one_sample(n=1000)
         try:
