@@ -402,13 +402,14 @@ IM_INLINE void end_rows(const im_layer* layer, im_format rules, const uint32_t* 
                         int k, bool half_loss, const int64_t* restrict sums, int64_t width,
                         const int32_t* restrict y, int32_t* restrict a, int32_t* restrict d,
                         im_ending* ending) {
-  int64_t squares = 0, joined = 0, largest = 0;
+  uint64_t squares = 0;
+  int64_t joined = 0, largest = 0;
   for (int64_t j = 0; j < width; j++) {
     int64_t rounded = im_round_shift(sums[j], k, rules.rounding, im_word(rules.rounding, words, j));
     int64_t z = im_enter(rounded, rules.bits, rules.overflow);
     int64_t out = is_relu && z < 0 ? 0 : z, gradient = out - y[j];
     int32_t low = (int32_t)gradient;
-    squares += (int64_t)low * low;
+    squares += (uint64_t)((int64_t)low * low);
     joined |= gradient < 0 ? -gradient : gradient;
     int64_t delta =
         im_enter(half_loss ? gradient : 2 * gradient, layer->delta.bits, layer->delta.overflow);
@@ -421,7 +422,7 @@ IM_INLINE void end_rows(const im_layer* layer, im_format rules, const uint32_t* 
   int32_t n = (int32_t)layer->n_out;
   ending->right = first_largest(a, n, width) == first_largest(y, n, width);
   ending->largest = (uint64_t)largest;
-  ending->squares = joined >> 28 == 0 && width <= 64 ? squares : -1;
+  ending->squares = joined >> 28 == 0 && width <= 64 ? (int64_t)squares : -1;
 }
 
 static void end_forward(const im_layer* layer, im_stream stream, int k, bool half_loss,

@@ -1,0 +1,334 @@
+"""The core under the sanitizers of its compilers, and under valgrind: nothing is found.
+
+    python trust/sanitizers.py [--short]
+
+address   a build with the address and the undefined-behaviour sanitizer: calls of every kind give
+          the digest of the fallback, and nothing that the core allocated is lost; then the test
+          suite over every backend (its short set), or CORE of it in the short form
+threads   tests/c/threads.c under the thread sanitizer: products shared out among threads, and
+          networks that are trained side by side
+memory    calls with the oracle's results (tests/vectors.py) under valgrind, which sees reads of
+          what was never written; it has AVX2, but not AVX-512
+implicit  the same calls on a build by clang with these sanitizers, and that of implicit
+          conversions (long form)
+
+Each is shown to see the faults of PLANTS, each in a copy of one file of the core.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import builds
+from record import CHECKOUT, WORK, record
+
+sys.path.insert(0, str(CHECKOUT / "tests"))
+import vectors
+
+FOLDER = WORK / "sanitizers"
+FOUND = FOLDER / "found"  # what the sanitizers write
+PACKAGES = {"gcc": "gcc", "clang": "clang", "valgrind": "valgrind"}
+
+# Tests of everything that the core computes, together: the short form.
+CORE = (
+    *("test_together.py", "test_packed_weights.py", "test_plain.py"),
+    "test_online.py::test_shift_of_a_step",
+)
+
+# Tests that start another program, into which the library of the sanitizer would be loaded, too.
+ELSEWHERE = {
+    "test_report.py": "a browser",
+    "test_examples.py": "the kernels of notebooks",
+    "test_cluster.py": "the workers of a cluster",
+    "test_instruction_counts.py": "valgrind",
+}
+
+READABLE = ("-O1", "-g1", "-fno-omit-frame-pointer")
+# Python's own flags have -fwrapv, and CFLAGS come after them.
+ADDRESS = (
+    *(*READABLE, "-fno-wrapv", "-fsanitize=address,undefined,float-cast-overflow"),
+    *("-fno-sanitize-recover=all", "-DIM_ADDRESS_SANITIZER"),
+)
+IMPLICIT = (*ADDRESS, "-fsanitize=implicit-conversion")
+THREAD = (*READABLE, "-fsanitize=thread")
+
+# Call frames beyond the one that allocates are not looked at: all of them are called by Python.
+LEAKS = "detect_leaks=1:malloc_context_size=2"
+SUPPRESSED = CHECKOUT / "trust" / "leaks.txt"
+VALGRIND = ("valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full")
+
+
+class Plant(NamedTuple):
+    """A fault: the file, what stands there, what is put in its place, and what is said of it."""
+
+    file: str
+    right: str
+    wrong: str
+    seen: str
+
+
+PLANTS = {
+    "address": (
+        Plant(
+            "src/arith/arrays.c", "size(elem), n, frac", "size(elem), n + 1, frac", "heap-buffer"
+        ),
+        Plant("src/net/train.c", "Z = im_own(work, count", "Z = im_own(work, count - 1", "-poison"),
+        Plant("src/cpu/threads.c", "int n = ", "int n = 0x7fffffff + ", "signed integer overflow"),
+        Plant(
+            "src/cpu/threads.c",
+            "_threads = n;",
+            "_threads = n; void* volatile p = malloc(9); p = NULL;",
+            "LeakSanitizer",
+        ),
+    ),
+    "threads": (
+        Plant(
+            "src/cpu/threads.c",
+            "  work(context, 0)",
+            "  work(context, 1), work(context, 0)",
+            "race",
+        ),
+    ),
+    "memory": (
+        Plant(
+            "src/net/train.c",
+            "calloc(work->used + PIECE - 1, 1)",
+            "malloc(work->used + PIECE)",
+            "uninit",
+        ),
+    ),
+    "implicit": (
+        Plant(
+            "src/arith/arrays.c",
+            "  im_source_kind kind",
+            "  volatile char x = 300 + n; im_source_kind kind",
+            "implicit conversion",
+        ),
+    ),
+}
+
+# What the faults of `address` are in the way of.
+CALLS = """
+import numpy, intmlp
+intmlp.set_num_threads(2)
+intmlp.get_num_threads()
+fmt = intmlp.QFormat(16, 8)
+intmlp.dequantize(numpy.zeros(40, numpy.int32), fmt)
+x = numpy.zeros((8, 5))
+intmlp.MLP([5, 4, 5], fmt).train(x, x, 4, batch_size=4)
+"""
+
+
+# --- Builds ---------------------------------------------------------------------------------------
+
+
+def compiled(folder, cc, flags, source, to):
+    """Compile one file of a copy of the sources, in the language of setup.py."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        [cc, *vectors.FLAGS, *flags, "-fPIC", "-pthread", "-w", "-Isrc", "-c", source, "-o", to],
+        cwd=folder,
+        check=True,
+    )
+
+
+def core(name, cc, flags):
+    """Compile the core and the programs of tests/c; return the folder, laid out as by setup.py."""
+    folder = FOLDER / name
+    shutil.rmtree(folder, ignore_errors=True)
+    builds.copy(("src", "tests/c"), folder)
+    paths = sorted((*folder.glob("src/*/*.c"), *folder.glob("tests/c/*.c")))
+    sources = [path.relative_to(folder) for path in paths]
+
+    def compile_one(source):
+        compiled(folder, cc, flags, source, (folder / "build" / "core" / source).with_suffix(".o"))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compile_one, sources))
+    return folder
+
+
+def linked(folder, cc, flags, caller, to, plant=None):
+    """Link the core with what calls it, with a fault where one is given; return where it is."""
+    objects = [*folder.glob("build/*/src/*/*.o"), *folder.glob(f"build/*/{caller}.o")]
+    if plant:
+        right = folder / plant.file
+        text = right.read_text(encoding="utf-8")
+        if text.count(plant.right) != 1:
+            sys.exit(f"{plant} has no place, or more than one")
+        wrong, planted = right.with_name("planted.c"), folder / "planted.o"
+        head = "#include <stdlib.h>\n" if "malloc" in plant.wrong else ""
+        wrong.write_text(head + text.replace(plant.right, plant.wrong), encoding="utf-8")
+        compiled(folder, cc, flags, wrong, planted)
+        wrong.unlink()
+        place = Path(plant.file).with_suffix(".o").parts[-2:]
+        objects = [planted, *(o for o in objects if o.parts[-2:] != place)]
+    shared = ("-shared",) if caller.startswith("intmlp") else ()
+    to.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([cc, *flags, *shared, *objects, "-lm", "-pthread", "-o", to], check=True)
+    return to
+
+
+# --- Runs -----------------------------------------------------------------------------------------
+
+
+def clean(what, status, printed=""):
+    """Stop where a run has failed, or a sanitizer has written anything."""
+    found = "".join(path.read_text(errors="replace")[:4000] for path in FOUND.iterdir())
+    if status or found:
+        sys.exit(f"{printed}{found}\n{what} ends with {status}")
+    print(f"{what}: nothing is found", flush=True)
+
+
+def seen(what, plant, printed):
+    """Stop where a fault was not seen."""
+    printed += "".join(path.read_text(errors="replace") for path in FOUND.iterdir())
+    if plant.seen not in printed:
+        sys.exit(f"{printed}\n{what} does not see {plant}")
+    for path in FOUND.iterdir():
+        path.unlink()
+    print(f"{what} sees: {plant.wrong.strip()}", flush=True)
+
+
+def sanitized(folder, options="detect_leaks=0"):
+    """Return the environment in which Python runs with a build of the address sanitizer.
+
+    NumPy keeps freed arrays of less than a KiB for others of the same size: overruns of these are
+    seen, their use after they were freed is not.
+    """
+    library = subprocess.run(
+        ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    )
+    return {
+        "LD_PRELOAD": library.stdout.strip(),
+        "PYTHONMALLOC": "malloc",
+        "PYTHONPATH": str(folder),
+        "ASAN_OPTIONS": f"{options}:log_path={FOUND}/address",
+        "UBSAN_OPTIONS": f"print_stacktrace=1:log_path={FOUND}/undefined",
+        "LSAN_OPTIONS": f"suppressions={SUPPRESSED}:print_suppressions=0",
+    }
+
+
+def python(environment, *arguments):
+    """Run Python where no package lies that would be imported instead."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, **environment},
+        cwd=FOLDER,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def address(short):
+    """Run calls of every kind, and the tests."""
+    folder = builds.build("address", cflags=" ".join(ADDRESS))
+    module = "intmlp/_backend/_core"
+    for plant in PLANTS["address"]:
+        planted = FOLDER / "planted"
+        shutil.rmtree(planted, ignore_errors=True)
+        shutil.copytree(folder / "intmlp", planted / "intmlp")
+        library = planted / (module + sysconfig.get_config_var("EXT_SUFFIX"))
+        linked(folder, "gcc", ADDRESS, module, library, plant)
+        seen("address", plant, python(sanitized(planted, LEAKS), "-c", CALLS).stdout)
+
+    digest = str(CHECKOUT / "tests" / "digest.py")
+    names = python(sanitized(folder), "-c", BACKENDS).stdout.split()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = list(pool.map(lambda name: python(sanitized(folder, LEAKS), digest, name), names))
+    for name, run in zip(names, runs, strict=True):
+        clean(f"calls of every kind on {name}", run.returncode, run.stdout)
+    if len({run.stdout for run in runs}) != 1:
+        sys.exit(f"the digests differ: {[run.stdout for run in runs]}")
+
+    counted = FOLDER / "tests.xml"
+    which = [f"tests/{name}" for name in CORE] if short else ["tests"]
+    which += [f"--ignore=tests/{name}" for name in ELSEWHERE]
+    options = ("-q", "-x", "--capture=sys", "-n", str(os.cpu_count()), "-p", "no:cacheprovider")
+    run = builds.suite(
+        folder, *options, f"--junitxml={counted}", *which, short=True, **sanitized(folder)
+    )
+    clean("the test suite", run.returncode)
+    tests = ElementTree.parse(counted).getroot().find("testsuite")
+    return {
+        "backends": names,
+        "tests": int(tests.get("tests")) - int(tests.get("skipped")),
+        "elsewhere": ELSEWHERE,
+    }
+
+
+BACKENDS = "import intmlp._backend as b; print(*b.available())"
+
+
+def threads():
+    """Run the program of threads."""
+    # The thread sanitizer of gcc 12 knows fewer places for memory than newer kernels choose from;
+    # some containers forbid to change that, and need to.
+    fixed = ("setarch", "-R")
+    if subprocess.run([*fixed, "true"], capture_output=True).returncode:
+        fixed = ()
+    folder = core("threads", "gcc", THREAD)
+    environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
+
+    def run(name, plant=None):
+        program = linked(folder, "gcc", THREAD, "tests/c/threads", folder / name, plant)
+        return subprocess.run(
+            [*fixed, program],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    for plant in PLANTS["threads"]:
+        seen("threads", plant, run("planted", plant).stdout)
+    done = run("right")
+    clean("threads", done.returncode, done.stdout)
+    return {"thread_results": int(done.stdout.split()[0])}
+
+
+def compared(name, cc, flags, calls, control, emulator=()):
+    """Make calls of the oracle in as many processes as there are processors."""
+    folder = core(name, cc, flags)
+    for plant in PLANTS[name]:
+        program = linked(folder, cc, flags, "tests/c/vectors", folder / "planted", plant)
+        _, _, printed = vectors.compare(program, control, emulator)
+        seen(name, plant, printed)
+    program = linked(folder, cc, flags, "tests/c/vectors", folder / "right")
+    parts = [calls[part :: os.cpu_count()] for part in range(os.cpu_count())]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = list(pool.map(lambda part: vectors.compare(program, part, emulator), parts))
+    for status, _, printed in runs:
+        clean(f"{name}, {len(calls)} calls", status, "" if status == 0 else printed)
+    return {f"{name}_calls": len(calls), f"{name}_isas": sorted(runs[0][1])}
+
+
+def main():
+    short = sys.argv[1:] == ["--short"]
+    for name, package in PACKAGES.items():
+        if shutil.which(name) is None:
+            sys.exit(f"{name} is missing: apt-get install {package}")
+    shutil.rmtree(FOUND, ignore_errors=True)
+    FOUND.mkdir(parents=True)
+    calls = vectors.calls(1)
+    control = [*calls[:2], calls[-1]]
+    figures = threads()
+    figures |= compared(
+        "memory", "gcc", READABLE, calls[::40] if short else calls, control, VALGRIND
+    )
+    if not short:
+        figures |= compared("implicit", "clang", IMPLICIT, calls, control)
+    figures |= address(short)
+    plants = sum(len(PLANTS[name]) for name in PLANTS if not short or name != "implicit")
+    record("sanitizers", short, plants=plants, **figures)
+
+
+if __name__ == "__main__":
+    main()
