@@ -27,7 +27,7 @@ test: ## the whole test suite, over every backend
 
 # The checks of trust/, each a script that says what it does, with a --short form. The report of the
 # long ones is docs/reliability.md.
-CHECKS := golden machines wheels static mutants free_threaded sanitizers
+CHECKS := golden machines wheels static mutants free_threaded sanitizers fuzz
 
 trust: ## every check of reliability in its long form (hours); writes docs/reliability.md
 	$(call install,trust)
@@ -55,7 +55,7 @@ lint: ## style and types: ruff, mypy, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(find src tests -name '*.[ch]')
+	$(BIN)/clang-format --dry-run --Werror $$(find src tests trust -name '*.[ch]')
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache

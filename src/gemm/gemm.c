@@ -11,9 +11,17 @@
 #include "../cpu/threads.h"
 #include "gemm.h"
 
-/* Bytes of a packed block of b, for the second-level cache, and of a, for the third; and of a
- * step of a lane in the widest scheme. */
-enum { B_BLOCK_BYTES = 384 * 1024, A_BLOCK_BYTES = 16 * 1024 * 1024, WIDEST_STEP = 8 };
+/* Bytes of a packed block of b, for the second-level cache, and of a, for the third; and the
+ * products that a thread is worth. Where inputs are found by fuzzing they are small, and so are
+ * these. */
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+enum { B_BLOCK_BYTES = 1024, A_BLOCK_BYTES = 4096, LEAST_PART = 64 };
+#else
+enum { B_BLOCK_BYTES = 384 * 1024, A_BLOCK_BYTES = 16 * 1024 * 1024, LEAST_PART = 24000000 };
+#endif
+
+/* Bytes of a step of a lane in the widest scheme. */
+enum { WIDEST_STEP = 8 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -87,7 +95,7 @@ typedef struct {
 enum { ROW_UNIT = IM_MAX_ROWS, COLUMN_UNIT = 2 * IM_MAX_LANES };
 
 static im_share share_out(int64_t m, int64_t n, int64_t k, int threads) {
-  const double work = (double)m * (double)n * (double)k, least = 24e6;
+  const double work = (double)m * (double)n * (double)k, least = LEAST_PART;
   int parts = work / least < threads ? (int)(work / least) : threads;
   bool by_rows = m >= n;
   int64_t most = by_rows ? m / ROW_UNIT : n / COLUMN_UNIT;
