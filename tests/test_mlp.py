@@ -822,6 +822,14 @@ def test_what_is_not_finite_stops_a_step(weights, x, y, lr_shift):
     assert check_step(net, twin_network(net), np.array([[x]]), np.array([[y]]), lr_shift)
 
 
+def test_the_largest_float_stops_no_step():
+    parts = Parts("float", "float", "float")
+    net = MLP([1, 1], QFormat(8, 4), activation=intmlp.linear(), bias=False, parts=parts)
+    net.set_weights([[[1.0]]])
+    x = np.array([[np.finfo(np.float64).max]])
+    assert net.step(x, x, 0) == intmlp.nn.mlp.Step(1, 0.0, False)
+
+
 def test_an_error_that_is_not_finite_stops_a_step_also_where_relu_is_off():
     """E overflows; its D would be zero, and so would every gradient."""
     functions = [intmlp.relu(), intmlp.linear()]

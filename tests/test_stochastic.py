@@ -199,6 +199,16 @@ def test_every_role(parts, update):
             assert not check_step(net, model, x, y[:, :2], 1)
 
 
+@pytest.mark.parametrize("backward", ["fixed", "float"])
+def test_velocities_longer_than_a_block(backward):
+    fmt = QFormat(16, 6, "stochastic")
+    net = MLP([30, 20], fmt, parts=Parts(backward=backward), momentum_shift=2, rounding_seed=5)
+    model = twin_network(net)
+    x, y = np.random.RandomState(1).uniform(-1, 1, (2, 2, 30))
+    for _ in range(2):
+        assert not check_step(net, model, x, y[:, :20], 1)
+
+
 @given(networks(), seeds, st.data())
 @examples(25)
 def test_counts(net, state, data):

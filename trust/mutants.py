@@ -29,6 +29,7 @@ from record import CHECKOUT, WORK, record
 
 # -Og compiles fastest, and its code is fast enough.
 CFLAGS = "-Og"
+SAME = "--hypothesis-seed=1"  # examples in every run
 LIMIT = 300  # seconds; a test that takes longer hangs
 FOLDER = WORK / "mutants"
 
@@ -153,7 +154,7 @@ def run_tests(folder, tests, backends, *arguments, limit=None):
     places = [f"tests/{name}" for name in tests.split()]
     every = ("python", "c:avx512", "c:avx2", "c:neon", "c:scalar")
     others = " or ".join(name for name in every if name not in backends)
-    arguments = ("-q", "-x", "--tb=no", "-rfE", "-p", "no:cacheprovider", *arguments)
+    arguments = ("-q", "-x", "--tb=no", "-rfE", "-p", "no:cacheprovider", *arguments, SAME)
     return subprocess.run(
         [sys.executable, "-m", "pytest", *arguments, *places, "-k", f"not ({others})"],
         cwd=FOLDER / "suite",
