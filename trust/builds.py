@@ -26,16 +26,16 @@ def copy(names, folder):
             shutil.copy2(source, target)
 
 
-def build(name, cc="gcc", cflags="", ldflags="", python=sys.executable):
+def build(name, cc="gcc", cflags="", ldflags="", python=sys.executable, options=()):
     """Build the core with further flags in a copy of the sources; return the folder to import.
 
-    The commands that did it stand there in build.log.
+    The commands that did it stand there in build.log; `options` are those of setup.py's build_ext.
     """
     folder = WORK / "builds" / name
     copy(SOURCES, folder)
     with (folder / "build.log").open("w") as log:
         subprocess.run(
-            [python, "setup.py", "build_ext", "--inplace"],
+            [python, "setup.py", "build_ext", "--inplace", *options],
             cwd=folder,
             env={**os.environ, "CC": cc, "CFLAGS": cflags, "LDFLAGS": ldflags},
             stdout=log,

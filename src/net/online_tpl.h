@@ -90,6 +90,7 @@ static void list_entries(const int32_t* v, int64_t n, const int32_t* next, im_in
   _mm256_storeu_si256((__m256i*)each, sizes);
   for (int j = 0; j < 8; j++) largest = each[j] > largest ? each[j] : largest;
 #endif
+#if IM_LANES < 8
   for (; i < n; i++) {
     if (i % 16 == 0) IM_PREFETCH(next + i);
     uint32_t size = v[i] < 0 ? 0 - (uint32_t)v[i] : (uint32_t)v[i];
@@ -97,6 +98,7 @@ static void list_entries(const int32_t* v, int64_t n, const int32_t* next, im_in
     count += v[i] != 0;
     largest = size > largest ? size : largest;
   }
+#endif
   inputs->value = v;
   inputs->count = count;
   inputs->largest = largest;

@@ -1,0 +1,239 @@
+"""Which lines and branches of Python and C the tests run; those of C for each instruction set.
+
+    python trust/covered.py [--short]
+
+The core is built to count, without optimisation, and the tests run on it; coverage.py counts their
+Python, also that of the processes they start. The templates of src/ are compiled once for each
+instruction set, and count for each: a loop that ran with AVX-512 alone is not covered for AVX2.
+The kernels of NEON run under emulation. Of the binding, _core.pyx, lines are counted: the
+branches of its C are Cython's.
+
+In the long form each line that did not run must be listed in uncovered.py with its reason, and
+what is listed must still be uncovered. Branches count in the figures alone.
+"""
+
+import argparse
+import collections
+import dataclasses
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import coverage
+
+from builds import build, suite
+from record import CHECKOUT, WORK, record
+from uncovered import UNCOVERED
+
+# Functions that are always inlined into others count by themselves.
+FLAGS = "--coverage -O0 -fprofile-update=atomic -fprofile-abs-path -Dalways_inline=noinline -w"
+
+# The rows of the figures; what all instruction sets share is a row of its own.
+SETS = ("scalar", "avx2", "avx512", "neon")
+ROWS = ("Python", "_core.pyx", "shared C", *SETS)
+SHORT_ROWS = ("shared C", "scalar", "avx2", "avx512")
+
+LEAST = 95  # per cent of the lines, and of the branches, of each row
+
+# Of C alone, with some of the tests of the core.
+LEAST_SHORT = 80
+SHORT_TESTS = ("matmul", "observe", "online", "optimiser", "cross_entropy")
+
+# These build the core, or measure another build, or run for long what others run, too.
+LEFT_OUT = ("builds", "vectors", "instruction_counts", "examples")
+
+COVERAGE = """[run]
+source = {folder}/intmlp
+data_file = {folder}/.coverage
+branch = true
+parallel = true
+sigterm = true
+concurrency = multiprocessing, thread
+disable_warnings = no-data-collected, module-not-imported
+"""
+
+# Calls with the oracle's results, made by the core for aarch64.
+AARCH64 = """
+import sys, vectors
+program = vectors.build("aarch64-linux-gnu-gcc", sys.argv[1], "-static", *sys.argv[2].split())
+status, _, printed = vectors.compare(program, vectors.calls(2026), ("qemu-aarch64",))
+assert status == 0, printed
+"""
+
+
+@dataclasses.dataclass
+class Line:
+    """How often a line of a function ran, and each of its branches."""
+
+    count: int = 0
+    branches: dict = dataclasses.field(default_factory=collections.Counter)
+
+
+def row_of(notes):
+    """Return the row for which an object file of C counts, by the name of gcov's notes."""
+    name = notes.stem.removeprefix("vectors-").removeprefix("kernels_")
+    return name if name in SETS else "_core.pyx" if name == "_core" else "shared C"
+
+
+def add_c(rows, objects, sources, only=ROWS):
+    """Add what gcov counted for the object files in a folder, built from `sources`."""
+    for notes in sorted(objects.rglob("*.gcno")):
+        row = row_of(notes)
+        if row not in only:
+            continue
+        found = subprocess.run(
+            ["gcov", "--json-format", "--stdout", "--branch-probabilities", notes],
+            cwd=sources,
+            capture_output=True,
+            check=True,
+        )
+        for file in json.loads(found.stdout)["files"]:
+            path = sources / file["file"]
+            binding = path.suffix == ".pyx"
+            if not path.is_relative_to(sources) or binding != (row == "_core.pyx"):
+                continue  # a header of the system, or what Cython adds
+            for line in file["lines"]:
+                function = line.get("function_name", "")
+                if binding and not function.startswith("__pyx_"):
+                    continue  # Cython's own, which stands at lines of any file
+                where = path.relative_to(sources).as_posix(), function, line["line_number"]
+                rows[row][where].count += line["count"]
+                for number, branch in enumerate(() if binding else line["branches"]):
+                    rows[row][where].branches[number] += branch["count"]
+
+
+def add_python(rows, settings, sources):
+    """Add what coverage.py counted."""
+    data = coverage.Coverage(config_file=str(settings))
+    data.combine()
+    report = WORK / "coverage.json"
+    data.json_report(outfile=str(report))
+    for path, file in json.loads(report.read_text(encoding="utf-8"))["files"].items():
+        name = Path(path).resolve().relative_to(sources).as_posix()
+        for function, part in file["functions"].items():
+            for kind, ran in ("executed", 1), ("missing", 0):
+                for number in part[f"{kind}_lines"]:
+                    rows["Python"][name, function, number].count = ran
+                for start, end in part[f"{kind}_branches"]:
+                    rows["Python"][name, function, start].branches[end] = ran
+
+
+@functools.cache
+def lines_of(file):
+    return (CHECKOUT / file).read_text(encoding="utf-8").splitlines()
+
+
+def compare(rows):
+    """Return how many lines of each row did not run and are listed, and what is wrong.
+
+    Wrong are lines that did not run and are not listed, and entries of the list without any.
+    """
+    listed, wrong, idle = collections.Counter(), [], set(UNCOVERED)
+    for row, found in rows.items():
+        for (file, function, number), line in sorted(found.items()):
+            if line.count:
+                continue
+            text = lines_of(file)[number - 1].strip()
+            entries = {
+                entry
+                for entry in UNCOVERED
+                if entry.file == file
+                and row in entry.rows
+                and (entry.what in text or entry.what == f"{function}()")
+            }
+            idle -= entries
+            listed[row] += bool(entries)
+            if not entries:
+                wrong.append(f"not run, not listed: {row}: {file}:{number}: {function}: {text}")
+    return listed, wrong + [f"covered, but listed: {entry}" for entry in sorted(idle)]
+
+
+def counts(found):
+    """Return the lines and branches of a row, and how many of them are covered."""
+    branches = [ran for line in found.values() for ran in line.branches.values()]
+    return {
+        "lines": len(found),
+        "lines_covered": sum(line.count > 0 for line in found.values()),
+        "branches": len(branches),
+        "branches_covered": sum(ran > 0 for ran in branches),
+    }
+
+
+def counting(name, flags=""):
+    """Build the core to count from nothing; return its folder."""
+    folder = build(
+        name, cflags=f"{FLAGS} {flags}", ldflags="--coverage", options=["--cython-line-directives"]
+    )
+    for old in (*folder.rglob("*.gcda"), *folder.glob(".coverage*")):
+        old.unlink()
+    return folder
+
+
+def run(folder, *arguments, **environment):
+    """Run the short set of the tests on a build."""
+    if suite(folder, "-q", "-n", "2", *arguments, short=True, **environment).returncode:
+        sys.exit("tests failed")
+
+
+def measure(short):
+    """Build, run the tests, and return what was counted: a row, then a place, then a `Line`."""
+    rows = {row: collections.defaultdict(Line) for row in ROWS}
+    folder = counting("covered")
+    settings = folder / "coverage.ini"
+    settings.write_text(COVERAGE.format(folder=folder), encoding="utf-8")
+    if short:
+        run(folder, *(f"tests/test_{name}.py" for name in SHORT_TESTS), "-k", "not python")
+        add_c(rows, folder / "build", folder)
+        return {row: rows[row] for row in SHORT_ROWS}
+
+    tests = [f"--ignore=tests/test_{name}.py" for name in LEFT_OUT]
+    run(folder, *tests, COVERAGE_PROCESS_START=str(settings))
+    add_c(rows, folder / "build", folder)
+    add_python(rows, settings, folder)
+
+    halves = counting("covered_halves", "-DIM_NO_INT128")  # what compilers without one need
+    run(halves, "tests/test_arith.py", "tests/test_kernels.py", "-k", "scalar")
+    add_c(rows, halves / "build", halves)
+
+    for_aarch64 = WORK / "builds" / "covered_aarch64"
+    for_aarch64.mkdir(exist_ok=True)
+    subprocess.run(
+        [sys.executable, "-c", AARCH64, for_aarch64 / "vectors", FLAGS],
+        cwd=CHECKOUT / "tests",
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        check=True,
+    )
+    add_c(rows, for_aarch64, CHECKOUT, only=["neon"])
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--short", action="store_true", help="some of the tests, without the list")
+    short = parser.parse_args().short
+    rows = measure(short)
+    least, table, wrong = LEAST_SHORT if short else LEAST, {}, []
+    for row, found in rows.items():
+        table[row] = here = counts(found)
+        for what in "lines", "branches":
+            covered, all_of_them = here[f"{what}_covered"], here[what]
+            share = f"{row}: {covered} of {all_of_them} {what}"
+            print(share)
+            if covered < least / 100 * all_of_them:
+                wrong.append(f"{share} are less than {least} %")
+    if not short:
+        listed, not_listed = compare(rows)
+        wrong += not_listed
+        for row, here in table.items():
+            here["lines_listed"] = listed[row]
+    if wrong:
+        sys.exit("\n".join(wrong))
+    listed = {} if short else {"listed": [entry._asdict() for entry in UNCOVERED]}
+    record("covered", short, least=least, rows=table, **listed)
+
+
+if __name__ == "__main__":
+    main()
