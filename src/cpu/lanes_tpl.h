@@ -154,8 +154,9 @@ IM_INLINE void lanes_add_shifted(int32_t* p, im_vec even, im_vec odd, int k) {
   p[0] += (int32_t)(even >> k);
   p[1] += (int32_t)(odd >> k);
 }
-IM_INLINE im_vec lanes_add(im_vec a, im_vec b) { return a + b; }
-IM_INLINE im_vec lanes_sub(im_vec a, im_vec b) { return a - b; }
+/* Modulo 2**64, as vectors do. */
+IM_INLINE im_vec lanes_add(im_vec a, im_vec b) { return (int64_t)((uint64_t)a + (uint64_t)b); }
+IM_INLINE im_vec lanes_sub(im_vec a, im_vec b) { return (int64_t)((uint64_t)a - (uint64_t)b); }
 IM_INLINE im_vec lanes_and(im_vec a, im_vec b) { return a & b; }
 IM_INLINE im_vec lanes_mul(im_vec a, im_vec b) { return a * b; }
 IM_INLINE im_vec lanes_shl(im_vec v, int k) { return (int64_t)((uint64_t)v << k); }

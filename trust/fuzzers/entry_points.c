@@ -87,7 +87,7 @@ static int width_up_to(int most) {
 static im_format format(int most_bits, bool any_rounding) {
   im_format fmt = {.random_bits = 32};
   fmt.bits = width_up_to(most_bits);
-  fmt.frac = (int)in(0, 63);
+  fmt.frac = (int)in(0, flip() ? fmt.bits - 1 : 63);
   fmt.rounding = (im_rounding)in(0, any_rounding ? IM_STOCHASTIC : IM_HALF_EVEN);
   fmt.overflow = flip() ? IM_WRAP : IM_SATURATE;
   if (fmt.rounding == IM_STOCHASTIC) fmt.random_bits = (int)in(1, 32);
@@ -551,13 +551,15 @@ static inline void network(void) {
   net.update_float = in(0, 3) == 3;
   bool any_fixed = !net.forward_float || !net.backward_float || !net.update_float;
   bool any_pass_fixed = !net.forward_float || !net.backward_float;
-  net.loss = (im_loss_kind)in(0, 2);
-  net.two_step = flip();
-  net.accumulator = any_accumulator();
-  net.momentum_shift = flip() ? (int)in(1, 31) : 0;
-  net.decay_shift = flip() ? (int)in(0, 63) : -1;
+  bool is_plain = flip(); /* what the online way may take */
+  int most_bits = is_plain ? 32 : 64;
+  net.loss = (im_loss_kind)in(0, is_plain ? IM_HALF_SSE : IM_CROSS_ENTROPY);
+  net.two_step = !is_plain && flip();
+  if (!is_plain) net.accumulator = any_accumulator();
+  net.momentum_shift = !is_plain && flip() ? (int)in(1, 31) : 0;
+  net.decay_shift = !is_plain && flip() ? (int)in(0, 63) : -1;
   net.stream = (im_stream){take(8), (uint32_t)take(3), 0, 0};
-  net.input = format(64, true);
+  net.input = format(most_bits, !is_plain);
   bool has_bias = flip();
   int64_t width = in(1, flip() ? 8 : 40);
   for (int l = 0; l < net.depth; l++) {
@@ -565,14 +567,15 @@ static inline void network(void) {
     bool last = l == net.depth - 1, ends_in_exp = last && net.loss == IM_CROSS_ENTROPY;
     layer->n_in = width;
     width = layer->n_out = in(1, flip() ? 8 : 40);
-    layer->function = ends_in_exp ? IM_LINEAR : (im_activation)in(0, IM_TANH);
+    layer->function =
+        ends_in_exp ? IM_LINEAR : (im_activation)in(0, is_plain ? IM_LEAKY_RELU : IM_TANH);
     bool tabulated = layer->function == IM_SIGMOID || layer->function == IM_TANH;
-    int most = any_pass_fixed && (tabulated || ends_in_exp) ? 10 : 64;
+    int most = any_pass_fixed && (tabulated || ends_in_exp) ? 10 : most_bits;
     layer->activation = format(most, !(tabulated && any_pass_fixed));
-    layer->weight = format(64, true);
-    layer->delta = format(64, true);
-    layer->gradient = format(64, true);
-    layer->velocity = format(64, true);
+    layer->weight = format(most_bits, true);
+    layer->delta = format(most_bits, true);
+    layer->gradient = format(most_bits, true);
+    layer->velocity = format(most_bits, true);
     if (layer->function == IM_RELU) layer->half_at_zero = flip();
     if (layer->function == IM_LEAKY_RELU) layer->slope_shift = (int)in(1, 63);
     if (tabulated && !net.forward_float)
@@ -601,7 +604,7 @@ static inline void network(void) {
       for (int i = 1; i < PARTS; i += 2) pieces[l * PARTS + i] = (piece){0};
   }
 
-  int64_t rows = in(1, 20), batch = flip() ? 1 : in(1, 20), n_order = in(1, 20);
+  int64_t rows = in(1, 20), batch = is_plain ? 1 : in(1, 20), n_order = in(is_plain ? 8 : 1, 20);
   int threads = (int)in(1, 3);
   bool in_pieces = flip();
   im_source x = any_source(rows, layers[0].n_in, net.input);
