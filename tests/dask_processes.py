@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from distributed import Client
 
@@ -23,16 +23,19 @@ class Cluster:
         self._file = folder / "scheduler.json"
         self._stack = ExitStack()
         self.workers = {}
+        self.address = None
 
     def __enter__(self):
         with self._stack:  # closed here if starting fails
             self.scheduler = self._start("scheduler", "--port", "0", "--idle-timeout", "10m")
             deadline = time.monotonic() + SECONDS
-            while not self._file.exists():  # it is written whole
+            while not self.address:
                 assert self.scheduler.poll() is None, "the scheduler has ended"
                 assert time.monotonic() < deadline, "the scheduler does not start"
                 time.sleep(0.02)
-            self.address = json.loads(self._file.read_text())["address"]
+                with suppress(FileNotFoundError, json.JSONDecodeError):
+                    # it is there before all of it is written
+                    self.address = json.loads(self._file.read_text())["address"]
             self._stack = self._stack.pop_all()
         return self
 
