@@ -1,8 +1,9 @@
-"""Write docs/reliability.md from the records of the checks in their long form.
+"""Write docs/reliability.md from the records of the checks.
 
     python trust/report.py
 
-The prose is in reliability.md.j2; every figure in it comes from a record.
+The prose is in reliability.md.j2; every figure in it comes from a record. Where a check was run in
+its short form alone, its figures are of that, as the command beside them says.
 """
 
 import json
@@ -23,8 +24,9 @@ class Records(dict):
 def main():
     """Read the records and write the page."""
     found = Records()
-    for path in sorted((WORK / "long").glob("*.json")):
-        found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+    for form in ("short", "long"):
+        for path in sorted((WORK / form).glob("*.json")):
+            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         undefined=jinja2.StrictUndefined,
