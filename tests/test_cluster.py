@@ -179,6 +179,7 @@ def test_interrupted(workers, samples):
     """Ctrl-C while cells train."""
     task = Task(epochs=200 if PURE else 20_000, window=21)
     main = threading.get_ident()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
     timer = threading.Timer(1.0, lambda: signal.pthread_kill(main, signal.SIGINT))
     timer.start()
     try:
@@ -187,7 +188,10 @@ def test_interrupted(workers, samples):
     finally:
         timer.cancel()
         timer.join()
+        signal.signal(signal.SIGINT, before)
     assert_no_client(workers.address)
+    for address in list(workers.workers):
+        workers.kill(address)  # or it would train its cell for minutes beside other tests
 
 
 def test_a_cell_that_fails(workers, samples):
