@@ -22,6 +22,7 @@ SOURCE = "http://deb.debian.org/debian/pool/main/p/python3.13/python3.13_3.13.5.
 SHA256 = "93e583f243454e6e9e4588ca2c2662206ad961659863277afcdb96801647d640"
 PACKAGES = ("numpy", "Cython>=3.1", "setuptools>=77", "pytest>=8", "hypothesis>=6.90", "joblib")
 TESTS = ("tests/test_concurrency.py", "tests/test_threads.py")
+OF_FILES = "tests/test_concurrency.py::test_killed_saves_leave_a_whole_file"
 
 OFF = """
 import sys, intmlp
@@ -100,7 +101,8 @@ def main():
     if digests - agreeing != (0 if files else backends):
         raise SystemExit("the self-test failed")
     effort = "1" if short else "5"
-    tests = suite(folder, "-q", *TESTS, python=python, INTMLP_TEST_EFFORT=effort)
+    left_out = () if files else (f"--deselect={OF_FILES}",)
+    tests = suite(folder, "-q", *TESTS, *left_out, python=python, INTMLP_TEST_EFFORT=effort)
     if tests.returncode:
         raise SystemExit("a test failed")
     record(
