@@ -62,7 +62,8 @@ def test_inputs_of_any_size_find_their_kernel(backend, fmt):
             want = fresh(x)
             _backend.use(backend)
             assert np.array_equal(net.forward(x), want)
-        net.set_weights([state.uniform(-largest, largest, w.shape) for w in net.weights], net.biases)
+        weights = [state.uniform(-largest, largest, w.shape) for w in net.weights]
+        net.set_weights(weights, net.biases)
 
 
 def test_another_instruction_set_packs_for_itself():

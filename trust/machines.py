@@ -184,7 +184,7 @@ def without_avx(short, pool):
     if died != -signal.SIGILL:
         raise SystemExit(f"a build for AVX ended in {died}, not by SIGILL")
     found = tested.result()
-    if found["offered"] != ["c:scalar", "python"]:
+    if [name for name in found["offered"] if name != "python"] != ["c:scalar"]:
         raise SystemExit(f"without AVX {found['offered']} are offered")
     tags = importlib.metadata.distribution("intmlp").read_text("WHEEL")
     return found | {"wheel": re.search(r"^Tag: (.*)$", tags, re.M)[1], "illegal_instruction": True}
