@@ -5,7 +5,10 @@ import shutil
 import subprocess
 import sys
 
-from record import CHECKOUT, WORK
+from check import CHECKOUT, WORK
+
+# How setup.py has C read, whatever the optimisation.
+LANGUAGE = ("-std=c11", "-ffp-contract=off", "-fno-trapping-math")
 
 # What a build reads, and what the tests read. The tests refuse to run beside the package's
 # sources, and those that build the package themselves skip where there is no setup.py.

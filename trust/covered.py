@@ -13,12 +13,10 @@ what is listed must still be uncovered. Branches count in the figures alone, and
 binding: Cython's handling of errors stands at lines that hold nothing else.
 """
 
-import argparse
 import collections
 import dataclasses
 import functools
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +24,7 @@ from pathlib import Path
 import coverage
 
 from builds import build, suite
-from record import CHECKOUT, WORK, record
+from check import CHECKOUT, WORK, command_line, record, run
 from uncovered import UNCOVERED
 
 # Functions that are always inlined into others count by themselves.
@@ -85,13 +83,14 @@ def add_c(rows, objects, sources, only=ROWS):
         row = row_of(notes)
         if row not in only:
             continue
-        found = subprocess.run(
+        # What it says of objects that never ran is no part of its JSON.
+        counted = subprocess.run(
             ["gcov", "--json-format", "--stdout", "--branch-probabilities", notes],
             cwd=sources,
             capture_output=True,
             check=True,
-        )
-        for file in json.loads(found.stdout)["files"]:
+        ).stdout
+        for file in json.loads(counted)["files"]:
             path = sources / file["file"]
             binding = path.suffix == ".pyx"
             if not path.is_relative_to(sources) or binding != (row == "_core.pyx"):
@@ -174,7 +173,7 @@ def counting(name, flags=""):
     return folder
 
 
-def run(folder, *arguments, **environment):
+def run_tests(folder, *arguments, **environment):
     """Run the short set of the tests on a build."""
     if suite(folder, "-q", "-n", "2", *arguments, short=True, **environment).returncode:
         sys.exit("tests failed")
@@ -187,35 +186,32 @@ def measure(short):
     settings = folder / "coverage.ini"
     settings.write_text(COVERAGE.format(folder=folder), encoding="utf-8")
     if short:
-        run(folder, *(f"tests/test_{name}.py" for name in SHORT_TESTS), "-k", "not python")
+        run_tests(folder, *(f"tests/test_{name}.py" for name in SHORT_TESTS), "-k", "not python")
         add_c(rows, folder / "build", folder)
         return {row: rows[row] for row in SHORT_ROWS}
 
     tests = [f"--ignore=tests/test_{name}.py" for name in LEFT_OUT]
-    run(folder, *tests, COVERAGE_PROCESS_START=str(settings))
+    run_tests(folder, *tests, COVERAGE_PROCESS_START=str(settings))
     add_c(rows, folder / "build", folder)
     add_python(rows, settings, folder)
 
     halves = counting("covered_halves", "-DIM_NO_INT128")  # what compilers without one need
-    run(halves, "tests/test_arith.py", "tests/test_kernels.py", "-k", "scalar")
+    run_tests(halves, "tests/test_arith.py", "tests/test_kernels.py", "-k", "scalar")
     add_c(rows, halves / "build", halves)
 
     for_aarch64 = WORK / "builds" / "covered_aarch64"
     for_aarch64.mkdir(exist_ok=True)
-    subprocess.run(
-        [sys.executable, "-c", AARCH64, for_aarch64 / "vectors", FLAGS],
-        cwd=CHECKOUT / "tests",
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        check=True,
+    run(
+        *(sys.executable, "-c", AARCH64, for_aarch64 / "vectors", FLAGS),
+        where=CHECKOUT / "tests",
+        PYTHONPATH=str(folder),
     )
     add_c(rows, for_aarch64, CHECKOUT, only=["neon"])
     return rows
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--short", action="store_true", help="some of the tests, without the list")
-    short = parser.parse_args().short
+    short = command_line(__doc__, "some of the tests, without the list").parse_args().short
     rows = measure(short)
     least, table, wrong = LEAST_SHORT if short else LEAST, {}, []
     for row, found in rows.items():

@@ -13,19 +13,17 @@ Their inputs are kept in build/trust/fuzz, from where the next run goes on. What
 check with the command that finds it again.
 """
 
-import argparse
 import os
 import random
 import re
-import shutil
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from builds import SUITE, copy
-from record import CHECKOUT, WORK, record
+from builds import LANGUAGE, SUITE, copy
+from check import CHECKOUT, WORK, command_line, need, record
 
 FUZZERS = Path(__file__).parent / "fuzzers"
 FOLDER = WORK / "fuzz"
@@ -37,12 +35,12 @@ READERS = {"network": 3, "csv": 2, "npz": 2, "idx": 1, "notation": 1}
 # Vectors take the compiler minutes under the other checks of UBSan.
 SANITIZERS = "address,signed-integer-overflow,shift,float-cast-overflow,bounds"
 FLAGS = (
-    "-std=c11 -O1 -g -ffp-contract=off -pthread -fno-sanitize-recover=all "
-    f"-DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -fsanitize={SANITIZERS}"
+    *(*LANGUAGE, "-O1", "-g", "-pthread", "-fno-sanitize-recover=all"),
+    *("-DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION", f"-fsanitize={SANITIZERS}"),
 )
 
 
-def run(command, log, **options):
+def logged(command, log, **options):
     """Run a command; return its status, and what it printed, which a file keeps."""
     with log.open("w+", encoding="utf-8", errors="replace") as file:
         status = subprocess.run(
@@ -54,12 +52,10 @@ def run(command, log, **options):
 
 def built(jobs):
     """Build each target of the C API; return the programs."""
-    clang = shutil.which("clang") or shutil.which("clang-14")
-    if not clang:
-        raise SystemExit("fuzzing needs clang: apt-get install clang libclang-rt-14-dev")
+    need("clang")
     folder = FOLDER / "core"
     folder.mkdir(parents=True, exist_ok=True)
-    compiler = [clang, *FLAGS.split(), f"-I{CHECKOUT / 'src'}"]
+    compiler = ["clang", *FLAGS, f"-I{CHECKOUT / 'src'}"]
 
     last_change = max(path.stat().st_mtime for path in (CHECKOUT / "src").rglob("*.[ch]"))
 
@@ -103,7 +99,7 @@ def guided(name, command, seconds, seed):
         "-max_len=4096",
         "-print_final_stats=1",
     ]
-    status, printed = run([*command, *options, corpus], FOLDER / f"{name}.log")
+    status, printed = logged([*command, *options, corpus], FOLDER / f"{name}.log")
     if status:
         found = re.search("Test unit written to (.*)", printed)
         again = " ".join(map(str, [*command, found[1] if found else "(no input was kept)"]))
@@ -143,7 +139,7 @@ def differential(until, effort):
         more = ["-p", "timebox", "-p", "no:cacheprovider", "--hypothesis-show-statistics"]
         command = [sys.executable, "-m", "pytest", *options]
         log = FOLDER / "differential.log"
-        status, printed = run([*command, *more, *files], log, cwd=tests, env=environment)
+        status, printed = logged([*command, *more, *files], log, cwd=tests, env=environment)
         if status:
             print(printed[-20000:])
             failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", printed, re.MULTILINE)
@@ -155,8 +151,7 @@ def differential(until, effort):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--short", action="store_true", help="40 seconds in place of 600")
+    parser = command_line(__doc__, "40 seconds in place of 600")
     parser.add_argument("--seconds", type=int, help="how long both sides fuzz, after the build")
     arguments = parser.parse_args()
     seconds = arguments.seconds or (40 if arguments.short else 600)

@@ -18,7 +18,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +25,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from builds import SHORT_EFFORT, SHORT_SET, SUITE, copy
-from record import CHECKOUT, WORK, record
+from builds import LANGUAGE, SHORT_EFFORT, SHORT_SET, SUITE, copy
+from check import CHECKOUT, WORK, command_line, need, read_selftest, record, run
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
 import vectors
@@ -70,35 +69,6 @@ MACHINES = {
 LONG_MACHINES = {
     "Windows": Machine(("x86_64-w64-mingw32-gcc", "-O1", "-static"), ("wine",), AVX2 | SCALAR),
 }
-
-# Where each program comes from, by its name or the end of it.
-PACKAGES = {
-    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
-    "s390x-linux-gnu-gcc": "gcc-s390x-linux-gnu libc6-dev-s390x-cross",
-    "i686-linux-gnu-gcc": "gcc-i686-linux-gnu libc6-dev-i386-cross",
-    "x86_64-w64-mingw32-gcc": "gcc-mingw-w64-x86-64",
-    "wine": "wine wine64",
-    "debootstrap": "debootstrap",
-}
-
-
-def need(*programs):
-    """Stop where a program is missing, and name the package that has it."""
-    for name in programs:
-        if shutil.which(name) is None:
-            package = PACKAGES.get(name, "qemu-user" if name.startswith("qemu") else name)
-            raise SystemExit(f"{name} is not installed: apt-get install {package}")
-
-
-def run(command, **options):
-    """Run a command; return its output, and stop with all that it printed where it fails."""
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))} ends in {done.returncode}\n{done.stdout}")
-    return done.stdout
-
 
 # --- 1. The program of the vectors --------------------------------------------------------------
 
@@ -157,27 +127,21 @@ names = _backend.available()
 _backend.available = lambda: names[:-1]
 sys.exit(cli.main(["selftest"]))
 """
-AGREE = re.compile(r"(\d+) of \1 digests agree on (.*), in")
 
 
-def selftest(python, short=False, **options):
+def selftest(python, short=False, **variables):
     """Run the selftest; return how many digests agree, and on which backends."""
     how = ["-c", COMPILED] if short else ["-m", "intmlp", "selftest"]
-    printed = run([*python, *how], cwd=FOLDER, **options)
-    agree = AGREE.search(printed)
-    if not agree:
-        raise SystemExit(printed)
-    offered = re.search(r"^backends: (.*)$", printed, re.M)[1]
-    tested = agree[2].split(", ")
-    return {"digests": int(agree[1]), "tested": tested, "offered": offered.split()}
+    found = read_selftest(run(*python, *how, where=FOLDER, **variables))
+    return {"digests": found.agreeing, "tested": found.tested, "offered": found.offered}
 
 
 def without_avx(short, pool):
     """Test the installed package where AVX is an illegal instruction."""
     emulated = ["qemu-x86_64", "-cpu", "Nehalem"]
     # The OpenBLAS that NumPy brings does not recognise this model.
-    known = {**os.environ, "OPENBLAS_CORETYPE": "Nehalem"}
-    tested = pool.submit(selftest, [*emulated, sys.executable], short, env=known)
+    known = {"OPENBLAS_CORETYPE": "Nehalem"}
+    tested = pool.submit(selftest, [*emulated, sys.executable], short, **known)
     flags = "-O1", "-static", "-march=haswell"
     program = vectors.build("gcc", FOLDER / "with_avx", *flags)
     died, _, _ = vectors.compare(program, vectors.products_at_limits(), emulated)
@@ -243,10 +207,10 @@ def unpacked(python):
     if not root.exists():
         archive = FOLDER / f"packages_{python.debian}"
         fetch = ["debootstrap", "--download-only", f"--arch={python.debian}", "--variant=minbase"]
-        run([*fetch, "--include=python3,python3-dev,python3-numpy", RELEASE, archive])
+        run(*fetch, "--include=python3,python3-dev,python3-numpy", RELEASE, archive)
         partial = root.with_suffix(".partial")
         for package in sorted(archive.glob("var/cache/apt/archives/*.deb")):
-            run(["dpkg", "-x", package, partial])
+            run("dpkg", "-x", package, partial)
         partial.rename(root)
     return root
 
@@ -258,8 +222,8 @@ def extended(name, python, root, source):
     # NumPy is Debian's; these are for the machine, or for any.
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder]
     pip += ["--python-version", VERSION, "--only-binary=:all:", "--platform"]
-    run([*pip, python.platform, "--no-deps", "safetensors"])
-    run([*pip, "any", "pytest>=8", "hypothesis", "joblib", "rich"])
+    run(*pip, python.platform, "--no-deps", "safetensors")
+    run(*pip, "any", "pytest>=8", "hypothesis", "joblib", "rich")
     headers = folder / "headers"
     shutil.copytree(np.get_include(), headers)
     if "i386" in python.triple:
@@ -277,7 +241,7 @@ def extended(name, python, root, source):
     flags = ["-fPIC", "-shared", "-DNPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION", "-pthread"]
     flags += [f"-I{path}" for path in (*include, root / "usr/include")]
     to = package / "_backend" / f"_core.{tag}.so"
-    run([*python.compiler, *vectors.FLAGS, *flags, *sources, "-lm", "-o", to])
+    run(*python.compiler, *LANGUAGE, *flags, *sources, "-lm", "-o", to)
     return folder
 
 
@@ -298,7 +262,7 @@ def whole_python(name, python, source):
         raise SystemExit(f"{name}: {found['tested']} are tested of {found['offered']}")
     pytest = ["-m", "pytest", "-q", "-x", *SHORT_SET, *FILE_TESTS]
     pytest += ["-k", "not fetch_mnist and not openml"]  # they need scikit-learn
-    tests = run([*emulated, *pytest], cwd=WORK / "suite")
+    tests = run(*emulated, *pytest, where=WORK / "suite")
     passed = int(re.search(r"(\d+) passed", tests)[1])
     print(f"Python on {name}: {found['digests']} digests, {passed} tests", flush=True)
     return found | {"tests": passed}
@@ -310,13 +274,14 @@ def whole_pythons(pool):
     copy(SUITE, WORK / "suite")
     source = FOLDER / "_core.c"
     binding = CHECKOUT / "intmlp/_backend/_core.pyx"
-    run([sys.executable, "-m", "cython", "-3", binding, "-o", source])
+    run(sys.executable, "-m", "cython", "-3", binding, "-o", source)
     found = {name: pool.submit(whole_python, name, one, source) for name, one in PYTHONS.items()}
     return {name: one.result() for name, one in found.items()}
 
 
-def main(short):
+def main():
     """Run the check."""
+    short = command_line(__doc__, "fewer calls, and no Pythons of their own").parse_args().short
     FOLDER.mkdir(parents=True, exist_ok=True)
     os.environ |= {"WINEPREFIX": str(FOLDER / "wine"), "WINEDEBUG": "-all"}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -327,4 +292,4 @@ def main(short):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] == ["--short"])
+    main()

@@ -24,8 +24,8 @@ from subprocess import PIPE
 from typing import NamedTuple
 
 from builds import SUITE, build, copy
+from check import CHECKOUT, WORK, command_line, record
 from faults import EQUIVALENT, FAULTS, Fault
-from record import CHECKOUT, WORK, record
 
 # -Og compiles fastest, and its code is fast enough.
 CFLAGS = "-Og"
@@ -300,7 +300,7 @@ SEEN = ("caught", "crashed", "hung")
 
 def main():
     """Plant all faults, or those of the short form."""
-    short = "--short" in sys.argv[1:]
+    short = command_line(__doc__, "a few that are named").parse_args().short
     faults = [fault for fault in FAULTS if fault.short or not short]
     for fault in FAULTS:
         planted_text(fault.file, fault.old, fault.new)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jinja2
 
-from record import CHECKOUT, WORK
+from check import CHECKOUT, WORK
 
 
 class Records(dict):

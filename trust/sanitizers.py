@@ -25,15 +25,14 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-import builds
-from record import CHECKOUT, WORK, record
+from builds import LANGUAGE, build, copy, suite
+from check import CHECKOUT, WORK, command_line, need, record
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
 import vectors
 
 FOLDER = WORK / "sanitizers"
 FOUND = FOLDER / "found"  # what the sanitizers write
-PACKAGES = {"gcc": "gcc", "clang": "clang", "valgrind": "valgrind"}
 
 # Tests of everything that the core computes, together: the short form.
 CORE = (
@@ -132,7 +131,7 @@ def compiled(folder, cc, flags, source, to):
     """Compile one file of a copy of the sources, in the language of setup.py."""
     to.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(
-        [cc, *vectors.FLAGS, *flags, "-fPIC", "-pthread", "-w", "-Isrc", "-c", source, "-o", to],
+        [cc, *LANGUAGE, *flags, "-fPIC", "-pthread", "-w", "-Isrc", "-c", source, "-o", to],
         cwd=folder,
         check=True,
     )
@@ -142,7 +141,7 @@ def core(name, cc, flags):
     """Compile the core and the programs of tests/c; return the folder, laid out as by setup.py."""
     folder = FOLDER / name
     shutil.rmtree(folder, ignore_errors=True)
-    builds.copy(("src", "tests/c"), folder)
+    copy(("src", "tests/c"), folder)
     paths = sorted((*folder.glob("src/*/*.c"), *folder.glob("tests/c/*.c")))
     sources = [path.relative_to(folder) for path in paths]
 
@@ -229,7 +228,7 @@ def python(environment, *arguments):
 
 def address(short):
     """Run calls of every kind, and the tests."""
-    folder = builds.build("address", cflags=" ".join(ADDRESS))
+    folder = build("address", cflags=" ".join(ADDRESS))
     module = "intmlp/_backend/_core"
     for plant in PLANTS["address"]:
         planted = FOLDER / "planted"
@@ -252,9 +251,7 @@ def address(short):
     which = [f"tests/{name}" for name in CORE] if short else ["tests"]
     which += [f"--ignore=tests/{name}" for name in ELSEWHERE]
     options = ("-q", "-x", "--capture=sys", "-n", str(os.cpu_count()), "-p", "no:cacheprovider")
-    run = builds.suite(
-        folder, *options, f"--junitxml={counted}", *which, short=True, **sanitized(folder)
-    )
+    run = suite(folder, *options, f"--junitxml={counted}", *which, short=True, **sanitized(folder))
     clean("the test suite", run.returncode)
     tests = ElementTree.parse(counted).getroot().find("testsuite")
     return {
@@ -311,10 +308,8 @@ def compared(name, cc, flags, calls, control, emulator=()):
 
 
 def main():
-    short = sys.argv[1:] == ["--short"]
-    for name, package in PACKAGES.items():
-        if shutil.which(name) is None:
-            sys.exit(f"{name} is missing: apt-get install {package}")
+    short = command_line(__doc__, "CORE in place of the suite, fewer calls").parse_args().short
+    need("gcc", "clang", "valgrind")
     shutil.rmtree(FOUND, ignore_errors=True)
     FOUND.mkdir(parents=True)
     calls = vectors.calls(1)

@@ -11,21 +11,11 @@ aarch64. The long form adds the analyser of gcc, what its optimiser warns of, th
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from record import CHECKOUT, record
-
-# What each tool is in Debian.
-PACKAGES = {
-    "gcc": "gcc",
-    "clang": "clang",
-    "clang-tidy": "clang-tidy",
-    "cppcheck": "cppcheck",
-    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
-}
+from builds import LANGUAGE
+from check import CHECKOUT, command_line, need, record, run
 
 # Not among them: -Wcast-align, since bytes are cast to what stands there (alignment is what the
 # undefined-behaviour sanitizer looks at); -Wfloat-equal, since equal is meant; -Wswitch-enum and
@@ -42,8 +32,7 @@ GCC_WARNINGS = (
 )
 CLANG_WARNINGS = (*WARNINGS, "-Wconditional-uninitialized", "-Wcomma", "-Wunreachable-code")
 
-# The language is that of setup.py; what is printed has one form, which FINDING reads.
-LANGUAGE = ("-std=c11", "-ffp-contract=off", "-fno-trapping-math")
+# What is printed has one form, which FINDING reads.
 GCC = (*LANGUAGE, "-fdiagnostics-plain-output", "-fdiagnostics-path-format=none", "-o", os.devnull)
 CLANG = (*LANGUAGE, "-fno-caret-diagnostics", "-fno-color-diagnostics", "-fsyntax-only")
 FINDING = re.compile(r"(\S+?):(\d+):\d+: \w+: .* \[([\w.,=-]+)\]$")
@@ -105,19 +94,8 @@ EXPLAINED = {
 }
 
 
-def tool(name, *arguments):
-    """Return what a tool prints; its failure is one of the check."""
-    run = subprocess.run(
-        [name, *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=False
-    )
-    printed = run.stdout + run.stderr
-    if run.returncode:
-        sys.exit(f"{printed}\n{name} {' '.join(arguments)} ends with {run.returncode}")
-    return printed
-
-
-def runs(short):
-    """Yield the runs: the name of the tool, and its arguments."""
+def commands(short):
+    """Yield the commands."""
     for path in sorted((CHECKOUT / "src").glob("*/*.c")):
         file = str(path.relative_to(CHECKOUT))
         is_arm = "neon" in path.name
@@ -138,13 +116,11 @@ def runs(short):
 
 
 def main():
-    short = sys.argv[1:] == ["--short"]
-    for name, package in PACKAGES.items():
-        if shutil.which(name) is None:
-            sys.exit(f"{name} is missing: apt-get install {package}")
-    asked = list(runs(short))
+    short = command_line(__doc__, "what takes less than a minute").parse_args().short
+    asked = list(commands(short))
+    need(*{name for name, *_ in asked})
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        printed = list(pool.map(lambda run: tool(*run), asked))
+        printed = list(pool.map(lambda command: run(*command, where=CHECKOUT), asked))
 
     unexplained, explained, unused = set(), set(), set(EXPLAINED)
     for line in "\n".join(printed).splitlines():

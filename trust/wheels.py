@@ -9,7 +9,6 @@ environments and recompute the golden hashes on each backend. The long form also
 Python that it finds, for the oldest glibc, and compiles the core for other systems.
 """
 
-import argparse
 import hashlib
 import os
 import re
@@ -22,7 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import tomllib
 
-from record import CHECKOUT, WORK, record
+from builds import LANGUAGE
+from check import CHECKOUT, WORK, command_line, need, read_selftest, record, run
 
 FOLDER = WORK / "wheels"
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -49,21 +49,6 @@ PYTHONS = [f"python3.{minor}" for minor in range(10, 16)] + ["python3.13t", "pyt
 # manylinux_2_17 is the oldest that NumPy's wheels know.
 OLDEST_GLIBC = "x86_64-linux-gnu.2.17"
 OTHER_SYSTEMS = ("aarch64-macos", "x86_64-macos", "x86_64-windows-gnu", "x86_64-linux-musl")
-
-
-def run(*command, where=FOLDER, **environment):
-    """Run a command and return what it prints; where it fails, that is the error."""
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=where,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout[-5000:]}")
-    return done.stdout
 
 
 def must_fail(*command, says, **environment):
@@ -116,9 +101,8 @@ def same_bytes(first, second):
 def without_network():
     """Return the command that runs another without a network, where this system has it."""
     unshare = ["unshare", "--map-root-user", "--net"]
-    able = shutil.which("unshare") and not subprocess.run([*unshare, "true"]).returncode
-    if not able:
-        raise SystemExit("needs unshare (package util-linux) and the right to use it")
+    need("unshare")
+    run(*unshare, "true")  # which needs the right to do so
     return unshare
 
 
@@ -173,7 +157,7 @@ def look_into(sdist, wheels, tools):
             "from cyclonedx.schema import SchemaVersion as S;"
             "e = V(S.V1_6).validate_str(open('bill.json').read()); sys.exit(e and str(e))"
         )
-        run(tools, "-c", validate)
+        run(tools, "-c", validate, where=FOLDER)
 
 
 def selftest(wheel, *backends, python=sys.executable):
@@ -184,7 +168,9 @@ def selftest(wheel, *backends, python=sys.executable):
         if f"backend: {backend}\n" not in info:
             raise SystemExit(f"INTMLP_BACKEND={backend} gives\n{info}")
     print(f"self-test of {wheel.name}")
-    print(run(installed.parent / "intmlp", "selftest"))
+    printed = run(installed.parent / "intmlp", "selftest", where=FOLDER)
+    print(printed)
+    read_selftest(printed)
     return installed
 
 
@@ -245,8 +231,8 @@ def repaired(wheel, tools):
 
 def compile_for(system, tools):
     """Compile every file of the core for another system; warnings are errors."""
-    command = [tools, "-m", "ziglang", "cc", "-target", system, "-std=c11", "-O1"]
-    command += ["-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-c", "-o", os.devnull]
+    command = [tools, "-m", "ziglang", "cc", "-target", system, *LANGUAGE, "-O1"]
+    command += ["-Wall", "-Wextra", "-Werror", "-c", "-o", os.devnull]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         files = sorted(CHECKOUT.glob("src/*/*.c"))
         return len(list(pool.map(lambda file: run(*command, file), files)))
@@ -259,9 +245,7 @@ def tag(wheel):
 
 def main():
     """Run the check."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--short", action="store_true", help="this Python and system alone")
-    short = parser.parse_args().short
+    short = command_line(__doc__, "this Python and system alone").parse_args().short
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     tools = environment("tools", *TOOLS)
@@ -273,7 +257,17 @@ def main():
         CC="/bin/false",
     )
     run(
-        *(tools, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", "pure", sdist),
+        *(
+            tools,
+            "-m",
+            "pip",
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            FOLDER / "pure",
+            sdist,
+        ),
         INTMLP_NO_EXTENSION="1",
     )
     pure = one(FOLDER / "pure", "*-py3-none-any.whl")
