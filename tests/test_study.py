@@ -101,6 +101,7 @@ def test_published_grid():
     assert grid[19, 23] == 0.7390282166049515
 
 
+@pytest.mark.long
 def test_all_240_cells(backend, tmp_path, capsys):
     """The main job, as a user starts it."""
     if backend == "python":

@@ -42,13 +42,23 @@ def main():
     questions = {group: selftest.questions(group) for group in selftest.GROUPS}
     asked = [question for of_group in questions.values() for question in of_group]
     formats = {fmt for question in asked if (fmt := getattr(question, "fmt", None))}
+    products = [question for question in asked if isinstance(question, selftest.Matmul)]
+    shapes = [
+        (len(asked.a) * asked.repeats, len(asked.b), len(asked.b[0]) * asked.repeats)
+        for asked in products
+    ]
+    pairs = {(asked.fmt, shape) for asked, shape in zip(products, shapes, strict=True)}
+    networks = [question for question in asked if isinstance(question, selftest.Training)]
     record(
         "golden",
         short,
         groups=len(questions),
         questions=len(asked),
-        networks=sum(isinstance(question, selftest.Training) for question in asked),
         formats=len(formats),
+        shapes=len(set(shapes)),
+        formats_and_shapes=len(pairs),
+        networks=len(networks),
+        sizes=len({tuple(asked.network["sizes"]) for asked in networks}),
         backends=tests[0].tested,
         builds=len(tests),
         digests=sum(test.agreeing for test in tests),
