@@ -60,6 +60,20 @@ def check(a, b, frac_in, fmt, accumulator, bias=None, bias_frac=None):
     return served
 
 
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_one_place_outside(bits):
+    """Sums that reach an end of the accumulator, or leave it by one, and come back."""
+    accumulator = Accumulator(bits, "saturate")
+    most = 2 ** (bits - 1) - 1
+    for start, distance in itertools.product((most, most - 1, -most - 1, -most), (-1, 0, 1)):
+        if -(2**63) <= start + distance < 2**63:
+            first = 1 if start > 0 else -1
+            a, b = np.array([[first, -first]]), np.array([[1, 1], [1, 1]]).T
+            bias = np.array([start + distance, start])
+            check(a, b, 0, FLOOR, accumulator, bias, 0)
+
+
 @given(
     seeds,
     st.tuples(*[st.sampled_from([2, 4, 8, 12, 16, 24, 31, 32, 33, 48, 64])] * 2),

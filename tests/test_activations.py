@@ -242,6 +242,19 @@ def test_larger_than_a_block(backend, activation, bits):
         check_step(net, model, x, y, 3)
 
 
+@pytest.mark.parametrize("activation", SMOOTH, ids=lambda activation: activation.kind)
+def test_large_errors_times_a_derivative(backend, activation):
+    """Around all powers of two up to 2**37, times the 2**30 that 1 - tanh(0)**2 has at frac 15."""
+    fmt, delta = QFormat(16, 15), QFormat(64, 24)
+    for n in range(28, 38):
+        net = MLP([1, 6, 1], LayerFormats(fmt, QFormat(32, 8), delta, delta),
+                  activation=[activation, intmlp.linear()], bias=False)  # fmt: skip
+        ends = [s * 2 ** (n - 14) + d for s in (-1, 1) for d in (-1, 0, 1)]
+        net.set_weights([np.zeros((6, 1), np.int32), np.array([ends], np.int32)])
+        x, y = np.full((2, 1), 5, np.int32), np.array([[2**14], [-(2**14)]], np.int32)
+        check_gradient(net, twin_network(net), x, y)
+
+
 @every_parts
 def test_online_steps(backend, parts):
     """Steps of one sample, more of them than the online path takes as its least."""

@@ -88,6 +88,29 @@ def test_fmt_is_a_format(fmt):
             call()
 
 
+@pytest.mark.parametrize("large", [4097, 2**31, 2**63, 10**30])
+def test_shifts_have_no_limit(large):
+    """One that moves all bits away, to either side, gives what any larger one does."""
+    ends = [0, FMT.raw_max, FMT.raw_min]
+    assert intmlp.requantize([0, 5, -5], large, FMT).tolist() == [0, 0, 0]
+    assert intmlp.requantize([0, 5, -5], -large, FMT).tolist() == ends
+    assert intmlp.matmul([[1]], [[0, 5, -5]], -large, FMT).tolist() == [ends]
+    for shift in (large, -large):
+        net, limited = (MLP([2, 2], FMT, seed=1) for _ in range(2))
+        net.step(REALS, REALS, shift)
+        limited.step(REALS, REALS, 4096 if shift > 0 else -4096)
+        assert tensors(net) == tensors(limited)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4096, 4097])
+def test_every_row_must_be_finite(rows):
+    net = MLP([2, 2], FMT, parts=Parts("float", "float", "float"))
+    x = np.zeros((rows, 2))
+    x[-1, 1] = np.nan
+    with pytest.raises(ValueError, match="x must hold finite values, got nan"):
+        net.forward(x)
+
+
 @pytest.mark.parametrize("bad", [4.0, "4", None])
 def test_frac_in_is_an_integer(bad):
     with pytest.raises(TypeError, match="frac_in must be an integer"):

@@ -164,6 +164,13 @@ def test_blocks_of_columns(bits):
     check(a, b, copies=[(a, np.asfortranarray(b))] if bits <= 32 else ())
 
 
+@pytest.mark.parametrize("bits", [7, 8, 15, 16, 24, 32])
+@pytest.mark.parametrize("n", [20, 50])
+def test_blocks_of_steps(bits, n):
+    """Longer sums than a block of any kernel, in tiles of two vectors, three, and one lane."""
+    check(*operands(9, 8197, n, bits))
+
+
 def test_blocks_of_rows():
     a, b = operands(226, 20_000, 2, 7)
     check(a, b)
@@ -246,6 +253,15 @@ def test_limits_of_words(kernel, bits):
         a[1, k - 1] = value
         inside = value in ends
         assert (kernel in check(a, b)) == inside == (kernel in check(b.T, a.T))
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_the_largest_bias_bounds_all_sums(place):
+    """In whichever column it is."""
+    bias = np.zeros(3, np.int64)
+    bias[place] = 2**63 - 1
+    served = check(np.array([[1], [2]]), np.array([[1, -1, 1]]), bias)
+    assert "i64" not in served and "wide" in served
 
 
 # What p = |a| |b| may be at most for each block length of the kernels that have one.

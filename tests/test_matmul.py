@@ -87,6 +87,21 @@ def test_matmul(state, bits, sizes, flavours, fmt, with_bias, data):
     check_every_kernel(a, b, frac_in, fmt, bias, bias_frac)
 
 
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("bits", [8, 31, 32, 33, 62, 64])
+def test_sums_whose_lower_word_is_small(bits, rounding, overflow):
+    """Sums that are beyond int64 when they are shifted; 64 bits of them are inside the format."""
+    fmt = QFormat(bits, 0, rounding, overflow)
+    for frac_in in (1, 6, 30):
+        a = np.array([[2**35, 2**30, 1, -3]])
+        column = [s * 2 ** (29 + frac_in) for s in (-1, 0, 1)]  # times 2**35: s * 2**(64 + k)
+        rest = [[0, 1, 1], [0, 0, 5], [0, -1, -1], [1, 1, 2]]
+        b = np.array([[c, *r] for c in column for r in rest] * 3).T
+        check_every_kernel(a, b, frac_in, fmt)
+        check_every_kernel(-a, b, frac_in, fmt)
+
+
 @pytest.mark.parametrize("k", [0, 1, 7, 8, 9, 63, 64, 65, 300])
 @pytest.mark.parametrize(("m", "n"), [(1, 1), (3, 17), (17, 3), (33, 16)])
 @pytest.mark.parametrize("bits", [8, 16, 24, 32, 64])

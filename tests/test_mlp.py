@@ -300,6 +300,58 @@ def test_enormous_floats(data):
         check_step(net, model, x, y, lr_shift)
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_float_steps_that_leave_the_normal_numbers_are_rounded_once(sign):
+    """(N + 1/2 + 2**-18) * 2**-1074 for an even N: rounded in two goes it would be a tie."""
+    fmt, N, floats = QFormat(16, 8), 2**33, Parts("float", "float", "float")
+    for lr_shift in range(1023, 1060):
+        net = MLP([1, 1], fmt, activation=intmlp.linear(), parts=floats)
+        net.set_weights([[[0.0]]], [[0.0]])
+        target = math.ldexp(sign * (N + 0.5 + 2**-18), lr_shift - 1074)
+        check_step(net, twin_network(net), np.ones((1, 1)), np.full((1, 1), target), lr_shift)
+        assert net.master_weights[0][0, 0] == math.ldexp(sign * (N + 1), -1074)
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_loss_gradients_as_wide_as_64_bits(rounding):
+    """Outputs and targets at the ends of their format, whose difference is beyond it."""
+    for bits, loss in itertools.product((61, 62, 63, 64), ("sse", "half_sse")):
+        fmt = QFormat(bits, bits - 4, rounding)
+        net = MLP([1, 4], fmt, activation=intmlp.linear(), loss=loss)
+        ends = [fmt.raw_min, fmt.raw_max, fmt.raw_min + 1, fmt.raw_max]
+        net.set_weights([np.zeros((4, 1), np.int64)], [np.array(ends)])
+        y = np.array([ends[::-1], ends, [0, 1, -1, 0]])
+        check_gradient(net, twin_network(net), np.zeros_like(y[:, :1]), y)
+
+
+@pytest.mark.parametrize(("gradient", "weight"), [(31, 31), (32, 31), (31, 32), (32, 32)])
+def test_the_largest_gradients_at_the_ends_of_a_weight(gradient, weight):
+    """Two-step updates of 31 bits, which lanes of 32 bits hold, and of 32, which they do not."""
+    wide = QFormat(40, 8)
+    formats = LayerFormats(
+        activation=wide, weight=QFormat(weight, 8), delta=wide, gradient=QFormat(gradient, 8)
+    )
+    end = 2 ** (weight - 1)
+    for lr_shift, target in itertools.product((1, 2, 8), (-(2**39), 2**39 - 1)):
+        net = MLP([1, 6], [formats], activation=intmlp.linear(), update="two_step")
+        weights = np.array([end - 1, end - 2, 0, 1 - end, -end, 5], np.int32)
+        net.set_weights([weights[:, None]], [weights])
+        x, y = np.full((2, 1), 2**8), np.full((2, 6), target)
+        check_step(net, twin_network(net), x, y, lr_shift)
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_steps_that_lose_the_top_bit_of_a_limb(rounding):
+    """A sum of 2**(k - 1) + 2**63 and a shift by k: beyond the tie by one bit, in another limb."""
+    fmt = QFormat(64, 16, rounding)
+    for k, sign in itertools.product((*range(65, 72), 80, 90), (-1, 1)):
+        net = MLP([1, 1], fmt, activation=intmlp.linear(), loss="half_sse", bias=False)
+        net.set_weights([np.zeros((1, 1), np.int64)])
+        x = np.array([[2**31], [0]])
+        y = np.array([[sign * (2 ** (k - 32) + 2**32)], [0]])
+        check_step(net, twin_network(net), x, y, k - 16)
+
+
 # Larger than every block of a kernel
 
 

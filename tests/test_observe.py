@@ -221,6 +221,16 @@ def test_larger_than_a_block(width, activation, overflow):
         check(net, x, y, 5, in_order(16, 16, 1), batch_size=16, shuffle=False)
 
 
+@pytest.mark.parametrize("loss", ["sse", "half_sse"])
+@pytest.mark.parametrize("activation", [intmlp.sigmoid(), intmlp.tanh()], ids=repr)
+def test_outputs_with_a_smooth_derivative(activation, loss):
+    state = np.random.RandomState(4)
+    for fmt in (QFormat(12, 8), QFormat(16, 15, "floor", "wrap")):
+        net = MLP([5, 7, 40], fmt, activation=[intmlp.relu(), activation], loss=loss, seed=1)
+        x, y = raw_array(state, fmt, (16, 5), "uniform"), raw_array(state, fmt, (16, 40), "uniform")
+        check(net, x, y, 5, in_order(16, 16, 1), batch_size=16, shuffle=False)
+
+
 @every_parts
 def test_larger_networks(parts):
     state = np.random.RandomState(7)

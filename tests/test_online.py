@@ -209,6 +209,30 @@ def test_shift_of_a_step(backend, rounding):
             assert not net._net.trains_online(1, 8, refused - 30)
 
 
+@pytest.mark.parametrize("rounding", EVERY_ROUNDING)
+def test_shifts_beyond_a_word(backend, rounding):
+    """By as much as a random word has bits and by more, in layers of every width."""
+    state = np.random.RandomState(8)
+    fmt = QFormat(32, 20, rounding)
+    for k, sizes in itertools.product((31, 32, 33, 45), ([8, 10], [8, 40], [12, 20, 5])):
+        for flavour in ("small", "uniform"):
+            net = MLP(sizes, fmt, activation=[*[relu()] * (len(sizes) - 2), linear()], seed=3)
+            set_raw(net, state, flavour)
+            x, y = samples(net, state, STEPS, flavour)
+            check(net, x, y, k - fmt.frac, backend)
+
+
+@pytest.mark.parametrize(("rounding", "overflow"), RULES)
+def test_rules_of_outputs(backend, rounding, overflow):
+    """Outputs in one vector and in several, with relu and without."""
+    state = np.random.RandomState(9)
+    fmt = QFormat(20, 12, rounding, overflow)
+    for n_out, activation in itertools.product((10, 20), (relu(), linear())):
+        net = MLP([12, n_out], fmt, activation=activation, seed=3)
+        x, y = samples(net, state, STEPS, "uniform")
+        check(net, x, y, 6, backend)
+
+
 @pytest.mark.parametrize("last", [0, 1, 2, 3])
 def test_limit_of_the_forward_sum(backend, last):
     """|A| sums to 2**32 - 1 and less, where int64 holds the sum, and to 2**32 and more."""

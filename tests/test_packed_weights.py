@@ -66,6 +66,22 @@ def test_inputs_of_any_size_find_their_kernel(backend, fmt):
         net.set_weights(weights, net.biases)
 
 
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("fmt", WIDTHS, ids=str)
+def test_sums_that_only_some_inputs_make_large(fmt):
+    """The kernel of the first batch is not exact for the second, whose last row alone is large."""
+    net, fresh = twins(fmt)
+    net.set_weights([np.full_like(w, fmt.raw_min) for w in net.weights], net.biases)
+    small, large = (np.full((300, 70), value, fmt.dtype) for value in (1, 1))
+    large[-1] = fmt.raw_min
+    for x in (small, large, small):
+        before = _backend.active_name()
+        _backend.use("python")
+        want = fresh(x)
+        _backend.use(before)
+        assert np.array_equal(net.forward(x), want)
+
+
 def test_another_instruction_set_packs_for_itself():
     net, _ = twins(QFormat(16, 12))
     x = np.random.RandomState(2).random_sample((40, 70))

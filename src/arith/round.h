@@ -159,11 +159,11 @@ static inline uint32_t im_word(im_rounding rounding, const uint32_t* words, int6
 }
 
 /* CALL(rounding), a constant, for an inlined loop to be compiled once for each of them; the
- * wordless ones read no random words. */
+ * wordless ones read no random words, and do nothing where rounding is stochastic. */
 #define IM_FOR_EACH_ROUNDING(rounding, CALL) \
   IM_ROUNDING_CASES_(rounding, CALL, case IM_STOCHASTIC : CALL(IM_STOCHASTIC); break;)
 #define IM_FOR_EACH_WORDLESS_ROUNDING(rounding, CALL) \
-  IM_ROUNDING_CASES_(rounding, CALL, case IM_STOCHASTIC : break;)
+  IM_ROUNDING_CASES_(rounding, CALL, default : break;)
 #define IM_ROUNDING_CASES_(rounding, CALL, LAST)      \
   switch (rounding) {                                 \
     case IM_FLOOR: CALL(IM_FLOOR); break;             \
@@ -180,7 +180,7 @@ static inline uint32_t im_word(im_rounding rounding, const uint32_t* words, int6
  * once for each of them. */
 #define IM_FOR_EACH_RULE(fmt, CALL) \
   IM_RULE_CASES_(fmt, CALL, IM_RULE_CASE_(IM_STOCHASTIC, fmt, CALL))
-#define IM_FOR_EACH_WORDLESS_RULE(fmt, CALL) IM_RULE_CASES_(fmt, CALL, case IM_STOCHASTIC : break;)
+#define IM_FOR_EACH_WORDLESS_RULE(fmt, CALL) IM_RULE_CASES_(fmt, CALL, default : break;)
 #define IM_RULE_CASES_(fmt, CALL, LAST)      \
   switch ((fmt).rounding) {                  \
     IM_RULE_CASE_(IM_FLOOR, fmt, CALL)       \

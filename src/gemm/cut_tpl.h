@@ -6,6 +6,9 @@
  *
  * Words are made of unsigned rows, since values that the scheme cannot hold may overflow here,
  * before the range refuses them.
+ *
+ * An instruction set without kernels of words of 32 bits is after the range alone. Bytes and limbs
+ * are those of AVX-512, whose panels have four lanes or a multiple.
  */
 #define ROW_OF(name) IM_CAT(name, ROW)
 #define SIGNED ROW_OF(im_row)
@@ -45,28 +48,34 @@ IM_INLINE SIGNED ROW_OF(most)(SIGNED a, SIGNED b) {
 IM_INLINE UNSIGNED ROW_OF(pair)(UNSIGNED first, UNSIGNED second) {
   return (first & 0xffff) | second << 16;
 }
+#if IM_LANES == 8 && ROW > 1
 IM_INLINE UNSIGNED ROW_OF(quad)(UNSIGNED v0, UNSIGNED v1, UNSIGNED v2, UNSIGNED v3) {
   return (v0 & 0xff) | (v1 & 0xff) << 8 | (v2 & 0xff) << 16 | v3 << 24;
 }
+#endif
 
 /* One row of four steps into its words, `width` apart. The head of b takes -128 times the sum of
  * what a's offset multiplies. */
 IM_INLINE void ROW_OF(cut_steps)(im_scheme scheme, bool of_a, const SIGNED* v, int width, int lane,
                                  uint32_t* to, int32_t* head) {
-  const int words = im_words(scheme, of_a);
-  const uint32_t offset = of_a ? 0x80808080u : 0; /* signed bytes become unsigned, 128 added */
 #define WORD(I) *(UNSIGNED*)(to + (I) * width + lane)
 #define HEAD *(UNSIGNED*)(head + lane)
+#if IM_LANES == 8 && ROW > 1
+  const uint32_t offset = of_a ? 0x80808080u : 0; /* signed bytes become unsigned, 128 added */
+#else
+  (void)of_a, (void)head;
+#endif
   UNSIGNED v0 = (UNSIGNED)v[0], v1 = (UNSIGNED)v[1], v2 = (UNSIGNED)v[2], v3 = (UNSIGNED)v[3];
   switch (scheme) {
-    case IM_SCHEME_I8:
-      WORD(0) = ROW_OF(quad)(v0, v1, v2, v3) ^ offset;
-      if (!of_a) HEAD -= (v0 + v1 + v2 + v3) << 7;
-      return;
     case IM_SCHEME_I16:
     case IM_SCHEME_I16SPLIT:
       WORD(0) = ROW_OF(pair)(v0, v1);
       WORD(1) = ROW_OF(pair)(v2, v3);
+      return;
+#if IM_LANES == 8 && ROW > 1
+    case IM_SCHEME_I8:
+      WORD(0) = ROW_OF(quad)(v0, v1, v2, v3) ^ offset;
+      if (!of_a) HEAD -= (v0 + v1 + v2 + v3) << 7;
       return;
     case IM_SCHEME_I16ANY: {
       UNSIGNED h0 = (UNSIGNED)(v[0] >> 8), h1 = (UNSIGNED)(v[1] >> 8);
@@ -79,7 +88,8 @@ IM_INLINE void ROW_OF(cut_steps)(im_scheme scheme, bool of_a, const SIGNED* v, i
     }
     case IM_SCHEME_I24:
     case IM_SCHEME_I24X16:
-    case IM_SCHEME_I16X24:
+    case IM_SCHEME_I16X24: {
+      const int words = im_words(scheme, of_a);
       for (int i = 0; i < 4; i += 2, to += words * width) {
         UNSIGNED w0 = (UNSIGNED)v[i], w1 = (UNSIGNED)v[i + 1];
         if (words == 1) {
@@ -95,6 +105,8 @@ IM_INLINE void ROW_OF(cut_steps)(im_scheme scheme, bool of_a, const SIGNED* v, i
         if (words == 3) WORD(2) = ROW_OF(pair)(l0 + h0, l1 + h1);
       }
       return;
+    }
+#endif
     default: return; /* words of 64 bits are not made here */
   }
 #undef WORD

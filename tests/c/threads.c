@@ -1,5 +1,6 @@
-/* Products shared out among threads, and networks trained side by side: each result is compared
- * with that of one thread alone. trust/sanitizers.py builds it for the thread sanitizer. */
+/* Products shared out among threads, steps that are observed, and networks trained side by side:
+ * each result is compared with that of one thread alone. trust/sanitizers.py builds it for the
+ * thread sanitizer. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -52,6 +53,38 @@ static void products(const im_isa* isa, int bits, im_accumulator accumulator, in
   }
   check(memcmp(one, many, size) == 0, im_isa_name(isa), "a product");
   free(a), free(b), free(one), free(many);
+}
+
+/* A step whose products are shared out, and whose counts are not ------------------------------ */
+
+static void observed_step(const im_isa* isa) {
+  int32_t* W[2];
+  im_count counts[2][IM_TENSORS] = {{{0}}};
+  double *x = zeros(M * K * sizeof *x), *y = zeros(M * N * sizeof *y);
+  int64_t order[M], *idle = zeros(N * sizeof *idle);
+  uint64_t state = 5;
+  for (int i = 0; i < M * K; i++) x[i] = next(&state, 12) / 1024.0;
+  for (int i = 0; i < M * N; i++) y[i] = next(&state, 12) / 2048.0;
+  for (int i = 0; i < M; i++) order[i] = i;
+  im_format fmt = {16, 10, IM_FLOOR, IM_SATURATE, 32};
+  for (int run = 0; run < 2; run++) {
+    W[run] = zeros(N * K * sizeof *W[run]);
+    im_layer layer = {.n_in = K, .n_out = N, .W = W[run], .function = IM_RELU};
+    layer.activation = layer.weight = layer.delta = layer.gradient = fmt;
+    im_net net = {.input = fmt, .layers = &layer, .depth = 1, .decay_shift = -1};
+    im_source inputs = {x, K * sizeof *x, sizeof *x, IM_SOURCE_F64};
+    im_source targets = {y, N * sizeof *y, sizeof *y, IM_SOURCE_F64};
+    im_observed observed = {.counts = counts[run], .idle = idle, .every = 1};
+    uint64_t of_weights = 9;
+    for (int i = 0; i < N * K; i++) W[run][i] = next(&of_weights, 8);
+    im_set_threads(run ? THREADS : 1);
+    int64_t done =
+        im_train(isa, &net, inputs, targets, order, M, M, 0, 1, 3, 0, NULL, NULL, &observed);
+    check(done == 1, im_isa_name(isa), "the number of observed steps");
+  }
+  check(memcmp(counts[0], counts[1], sizeof counts[0]) == 0, im_isa_name(isa), "a count");
+  check(memcmp(W[0], W[1], N * K * sizeof *W[0]) == 0, im_isa_name(isa), "an observed step");
+  free(x), free(y), free(idle), free(W[0]), free(W[1]);
 }
 
 /* Networks that share what is read: samples, their order, tables ----------------------------- */
@@ -120,6 +153,7 @@ int main(void) {
       products(*isa, bits, (im_accumulator){24, IM_WRAP}, N, M);
     }
     products(*isa, 16, (im_accumulator){30, IM_SATURATE}, M, N);
+    observed_step(*isa);
     trainings(*isa, 1);
     trainings(*isa, 16);
   }
