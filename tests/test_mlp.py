@@ -352,6 +352,18 @@ def test_steps_that_lose_the_top_bit_of_a_limb(rounding):
         check_step(net, twin_network(net), x, y, k - 16)
 
 
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_steps_that_lose_two_limbs(rounding):
+    """A sum of 2**127 + 2**63, the first from four samples, around a shift by 128."""
+    fmt = QFormat(64, 16, rounding)
+    for k, sign in itertools.product((127, 128, 129), (-1, 1)):
+        net = MLP([1, 1], fmt, activation=intmlp.linear(), loss="sse", bias=False, decay_shift=9)
+        net.set_weights([np.zeros((1, 1), np.int64)])
+        x = np.array([[-(2**63)]] * 4 + [[-(2**31)]])
+        y = sign * np.array([[2**61]] * 4 + [[2**31]])
+        check_step(net, twin_network(net), x, y, k - 16)
+
+
 # Larger than every block of a kernel
 
 
