@@ -287,6 +287,12 @@ def test_wide_formats_are_refused(backend, activation):
     MLP([1, 2, 3], wide, activation=HARD)
 
 
+@pytest.mark.parametrize("activation", SMOOTH, ids=lambda activation: activation.kind)
+def test_random_tables_are_refused(activation):
+    with pytest.raises(ValueError, match="layer 1 must have a deterministic rounding for"):
+        MLP([1, 2], QFormat(8, 4, "stochastic"), activation=activation)
+
+
 def test_pickle(backend):
     import pickle
 

@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import os
+import platform
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 import intmlp
 from intmlp import _backend
+from intmlp._backend import fallback
 from support import BACKENDS, PURE, run_python
 
 CORE = "intmlp._backend._core"
@@ -133,6 +136,32 @@ def test_the_forced_backend_computes(backend, monkeypatch):
     ):
         with pytest.raises(Marked):
             call()
+
+
+def test_the_fallback_is_an_instruction_set_of_its_own():
+    assert fallback.instruction_sets() == ("python",)
+    fallback.use_instruction_set("python")
+    with pytest.raises(ValueError, match="name must be one of python; got 'avx2'"):
+        fallback.use_instruction_set("avx2")
+
+
+def test_threads_where_affinities_are_unknown(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.delenv("INTMLP_NUM_THREADS", raising=False)
+    for cores, wanted in ((3, 3), (None, 1), (10**6, _backend.MOST_THREADS)):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        assert _backend._default_threads() == wanted
+
+
+def test_a_backend_that_serves_is_not_chosen_again(backend):
+    _backend._start()  # as of a thread that comes second
+    assert _backend.active_name() == backend
+
+
+def test_the_processor_has_a_name_everywhere(monkeypatch):
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert intmlp.show_config()["cpu"] == platform.machine()
 
 
 def test_show_config(backend):

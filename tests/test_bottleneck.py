@@ -485,6 +485,31 @@ def test_what_is_stored_is_not_trained_again(tmp_path, monkeypatch, undisturbed)
     assert csv_bytes(run(TASK, SAMPLES, GRID, store=path), tmp_path) == undisturbed
 
 
+class Locked:
+    """A database whose log another process holds for some calls."""
+
+    def __init__(self, times, message="database is locked"):
+        self.times, self.message = times, message
+
+    def execute(self, statement):
+        assert statement == "PRAGMA journal_mode = WAL"
+        self.times -= 1
+        if self.times >= 0:
+            raise sqlite3.OperationalError(self.message)
+
+
+def test_a_log_that_others_hold_is_waited_for(tmp_path, monkeypatch):
+    with Store(tmp_path / "cells.sqlite", TASK, SAMPLES) as store, monkeypatch.context() as patch:
+        patch.setattr(store, "_database", Locked(3))
+        store._keep_a_log()
+        assert store._database.times == -1
+        for error in Locked(1, "disk I/O error"), Locked(10**6):
+            patch.setattr(store, "_database", error)
+            patch.setattr("intmlp.study.store.PATIENCE", 0.05)
+            with pytest.raises(sqlite3.OperationalError, match=error.message):
+                store._keep_a_log()
+
+
 def test_fresh(tmp_path, undisturbed):
     path = tmp_path / "cells.sqlite"
     with Store(path, TASK, SAMPLES) as store:

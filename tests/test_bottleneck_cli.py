@@ -114,6 +114,7 @@ OPTIONS = {
     "--rounding half_even": {"rounding": "half_even"},
     "--overflow wrap": {"overflow": "wrap"},
     "--integer-bits 5": {"integer_bits": 5},
+    "--init uniform": {"init": uniform()},
     "--init uniform:0.5": {"init": uniform(-0.5, 0.5)},
     "--init normal:0.1": {"init": normal(0.1)},
     "--init raw:500": {"init": normal(500, unit="raw")},

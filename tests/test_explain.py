@@ -29,6 +29,15 @@ def test_what_serves(backend, bits, rows):
         assert np.array_equal(forced, intmlp.matmul(a, b, 3, FMT, bias=bias, bias_frac=1))
 
 
+def test_one_row_of_many_zeros_is_a_vector(backend):
+    a, b = np.zeros((1, 300), np.int32), np.arange(-300, 300, dtype=np.int32).reshape(300, 2)
+    a[0, [3, 200]] = -7, 9
+    plan = intmlp.explain_matmul(a, b, 0, FMT)
+    assert (plan.a_range, plan.b_range, plan.bound) == ((-7, 9), (-300, 299), 9 * 300 * 300)
+    if backend != "python":
+        assert (plan.kernel, plan.block) == ("vector", 300)
+
+
 def test_wider_values_take_other_kernels(backend):
     names = []
     for bits in (8, 24, 32, 62):

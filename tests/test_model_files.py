@@ -346,6 +346,15 @@ def test_weights_of_a_network_are_views():
 # Whole or not at all
 
 
+def test_what_a_file_cannot_hold(path, monkeypatch):
+    with pytest.raises(TypeError, match=r"a file has no place for 1\.5"):
+        model._to_plain(({"a": 1}, 1.5)[1:])
+    monkeypatch.setattr(model, "MOST_HEADER", 100)
+    with pytest.raises(ValueError, match="a network of 2 layers is too deep for a file"):
+        example().save(path)
+    assert not path.exists()
+
+
 def test_a_save_that_fails_leaves_the_old_file(path, monkeypatch):
     net = example()
     net.save(path)

@@ -236,11 +236,14 @@ def test_equal_studies_are_equal_bytes(study, page, tmp_path):
 
 def test_a_study_of_all_float_alone(tmp_path):
     """Whatever was not run is left out."""
-    grid = Grid(variants=["float"], fractions=[8], lr_shifts=[3], seeds=[0])
+    own = {"float": ([8, 9], [3])}
+    grid = Grid(variants=["float"], fractions=[8], lr_shifts=[3], seeds=[0], own_ranges=own)
     samples = samples_of([[0.0, 1.0]] * 4, [0, 1, 0, 1], name="four")
     result = Result(Task(), samples, grid, {cell: Outcome(0.5, 10, None) for cell in grid})
     path = tmp_path / "report.html"
     report.write(result, answer.find(result.to_dataframe()), path)
-    tags = Elements(path.read_text(encoding="utf-8")).tags
+    text = path.read_text(encoding="utf-8")
+    assert "its own ranges" in text and "fraction widths 8, 9, learning rate shifts 3" in text
+    tags = Elements(text).tags
     assert sum(tag == "svg" for tag, _ in tags) == 2
     assert not any(tag == "table" for tag, _ in tags)

@@ -77,6 +77,15 @@ def test_clip_leaves_out_that_share(backend):
         assert np.mean(values > kept / 1.07) > clip  # one bin less would leave out more
 
 
+def test_zeros_alone_are_all_fraction():
+    net = network(bias=False)
+    x, y = samples()
+    found = suggest_formats(net, np.zeros_like(x), y, NEVER, batch_size=len(x), bits=8)
+    formats = {(r.layer, r.tensor): r.fmt for r in found.ranges}
+    assert formats[0, "input"] == QFormat(8, 7) == formats[1, "gradient"]
+    assert {r.largest for r in found.ranges if r.fmt == QFormat(8, 7)} >= {0.0}
+
+
 def test_the_network_of_the_suggestion_trains_and_the_given_one_is_left_alone(backend):
     net, (x, y) = network(), samples()
     before = [w.copy() for w in net.master_weights]

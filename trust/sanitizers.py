@@ -106,8 +106,8 @@ PLANTS = {
     "implicit": (
         Plant(
             "src/arith/arrays.c",
-            "  im_source_kind kind",
-            "  volatile char x = 300 + n; im_source_kind kind",
+            "  isa->loops->quantize(v",
+            "  volatile char x = 300 + n; isa->loops->quantize(v",
             "implicit conversion",
         ),
     ),
