@@ -26,7 +26,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from builds import LANGUAGE, build, copy, suite
-from check import CHECKOUT, WORK, command_line, need, record
+from check import CHECKOUT, WORK, command_line, need, record, run
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
 import vectors
@@ -202,11 +202,10 @@ def sanitized(folder, options="detect_leaks=0"):
     NumPy keeps freed arrays of less than a KiB for others of the same size: overruns of these are
     seen, their use after they were freed is not.
     """
-    library = subprocess.run(
-        ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-    )
+    # With that of C++, or the sanitizer would not know how extensions of others throw.
+    libraries = [run("gcc", f"-print-file-name=lib{name}") for name in ("asan.so", "stdc++.so.6")]
     return {
-        "LD_PRELOAD": library.stdout.strip(),
+        "LD_PRELOAD": " ".join(map(str.strip, libraries)),
         "PYTHONMALLOC": "malloc",
         "PYTHONPATH": str(folder),
         "ASAN_OPTIONS": f"{options}:log_path={FOUND}/address",
@@ -243,17 +242,17 @@ def address(short):
     names = python(sanitized(folder), "-c", BACKENDS).stdout.split()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         runs = list(pool.map(lambda name: python(sanitized(folder, LEAKS), digest, name), names))
-    for name, run in zip(names, runs, strict=True):
-        clean(f"calls of every kind on {name}", run.returncode, run.stdout)
-    if len({run.stdout for run in runs}) != 1:
-        sys.exit(f"the digests differ: {[run.stdout for run in runs]}")
+    for name, one in zip(names, runs, strict=True):
+        clean(f"calls of every kind on {name}", one.returncode, one.stdout)
+    if len({one.stdout for one in runs}) != 1:
+        sys.exit(f"the digests differ: {[one.stdout for one in runs]}")
 
     counted = FOLDER / "tests.xml"
     which = [f"tests/{name}" for name in CORE] if short else ["tests"]
     which += [f"--ignore=tests/{name}" for name in ELSEWHERE]
     options = ("-q", "-x", "--capture=sys", "-n", str(os.cpu_count()), "-p", "no:cacheprovider")
-    run = suite(folder, *options, f"--junitxml={counted}", *which, short=True, **sanitized(folder))
-    clean("the test suite", run.returncode)
+    done = suite(folder, *options, f"--junitxml={counted}", *which, short=True, **sanitized(folder))
+    clean("the test suite", done.returncode)
     tests = ElementTree.parse(counted).getroot().find("testsuite")
     return {
         "backends": names,
@@ -275,7 +274,7 @@ def threads():
     folder = core("threads", "gcc", THREAD)
     environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
 
-    def run(name, plant=None):
+    def ran(name, plant=None):
         program = linked(folder, "gcc", THREAD, "tests/c/threads", folder / name, plant)
         return subprocess.run(
             [*fixed, program],
@@ -286,8 +285,8 @@ def threads():
         )
 
     for plant in PLANTS["threads"]:
-        seen("threads", plant, run("planted", plant).stdout)
-    done = run("right")
+        seen("threads", plant, ran("planted", plant).stdout)
+    done = ran("right")
     clean("threads", done.returncode, done.stdout)
     return {"thread_results": int(done.stdout.split()[0])}
 
