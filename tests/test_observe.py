@@ -205,6 +205,18 @@ def test_every_shift_of_a_step(width, n, update):
             check(net, x, y, lr_shift, [list(range(n))], batch_size=n, shuffle=False)
 
 
+@pytest.mark.parametrize("rest", [-130, -5, -1, 0, 1, 5, 130])
+def test_steps_that_leave_next_to_nothing(rest):
+    """A weight of three times 2**8 and a rest, less three times 2**8: as wide as the rest."""
+    fmt = QFormat(32, 8, "floor")
+    net = MLP([1, 1], fmt, activation=intmlp.linear(), bias=False)
+    net.set_weights([np.array([[3 * 2**8 + rest]], np.int32)])
+    output = (3 * 2**8 + rest) // 2**8
+    x, y = np.array([[1], [0]], np.int32), np.array([[output - 3], [0]], np.int32)
+    check(net, x, y, -16, [[0, 1]], batch_size=2, shuffle=False)
+    assert net.weights[0][0, 0] == rest
+
+
 LAYERS = [intmlp.linear(), intmlp.relu(), intmlp.relu(0.5), intmlp.leaky_relu(3)]
 
 
