@@ -62,6 +62,19 @@ def test_exp_and_log_are_near():
     assert (np.abs(real.exp(x) - want)[normal] <= 4 * np.spacing(want[normal])).all()
     assert real.exp(np.array([0.0, -0.0, -745.1, 709.76])).tolist() == [1.0, 1.0, 0.0, math.inf]
     assert real.exp(np.array([-math.inf, math.inf])).tolist() == [0.0, math.inf]
+
+
+def test_exponents_are_those_of_any_platform(monkeypatch):
+    """Where a C long has 32 bits, as on Windows, ldexp takes no int64."""
+    ldexp, seen = np.ldexp, []
+
+    def narrow(v, exponents):
+        seen.append(np.asarray(exponents).dtype)
+        return ldexp(v, exponents)
+
+    monkeypatch.setattr(np, "ldexp", narrow)
+    assert real.exp(np.array([0.0, -800.0])).tolist() == [1.0, 0.0]
+    assert seen == [np.intc, np.intc]
     x = np.concatenate([np.geomspace(1e-300, 1e300, 20001), np.linspace(0.5, 2, 20001), [1.0]])
     assert (np.abs(real.log(x) - np.log(x)) <= 4 * np.spacing(np.abs(np.log(x)))).all()
     for v in x[::50].tolist():

@@ -516,7 +516,7 @@ def _cause_matrix(causes: pd.DataFrame, variant: str, cause: str) -> Matrix:
 
 def _real(raw: pd.Series, frac: pd.Series) -> NDArray[np.float64]:
     """Return the real values of raw integers of any length, each with its own fraction width."""
-    return np.ldexp(raw.astype(float), -frac.to_numpy(np.int64))
+    return np.ldexp(raw.astype(float), -frac.to_numpy(np.intc))
 
 
 def _cells(ax: Axes, matrix: Matrix, norm: Normalize, colours: str) -> None:

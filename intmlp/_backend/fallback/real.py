@@ -27,8 +27,9 @@ def exp(x: Array) -> Array:
     v = np.where(inside, x, 0.0)
     k = np.rint(v * 1.4426950408889634)
     p = _polynomial(_EXP, (v - k * _LN2_HIGH) - k * _LN2_LOW)
-    first = k.astype(np.int64) // 2
-    p = p * np.ldexp(1.0, first) * np.ldexp(1.0, k.astype(np.int64) - first)
+    whole = k.astype(np.intc)  # all that ldexp takes where a C long has 32 bits
+    first = whole // 2
+    p = p * np.ldexp(1.0, first) * np.ldexp(1.0, whole - first)
     outside = np.where(x < -745, 0.0, np.where(x > 709.75, np.inf, x))
     return np.where(inside, p, outside)
 
