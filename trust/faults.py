@@ -1393,14 +1393,4 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "for (int lane = 0; lane < 8; lane++)",
         "for (int lane = 0; lane <= 8; lane++)",
     ): "a lane that is not there is read, and overwritten: for the address sanitizer to see",
-    (
-        ARRAYS,
-        "if (wordless && k >= 1 && k <= 63 && elem == IM_I64 && out_elem == IM_I32) {",
-        "if (wordless && k >= 1 && k < 63 && elem == IM_I64 && out_elem == IM_I32) {",
-    ): "a shift by 63 takes the general loop, which rounds as this one does",
-    (
-        "src/cpu/threads.c",
-        "started[i] = pthread_create(&threads[i], NULL, run_task, &tasks[i]) == 0;",
-        ";",
-    ): "the caller does the work of threads that do not start",
 }

@@ -220,7 +220,7 @@ def plant_named(base, faults):
 
 # Faults that nobody chose ------------------------------------------------------------------------
 
-DRAWN = 40
+DRAWN = 20
 SEED = 1
 
 SWAPS = {
