@@ -1393,4 +1393,14 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "for (int lane = 0; lane < 8; lane++)",
         "for (int lane = 0; lane <= 8; lane++)",
     ): "a lane that is not there is read, and overwritten: for the address sanitizer to see",
+    (
+        PACK,
+        "to[i] = (uint32_t)v0 | (uint64_t)((top0 & 0xffff) | top1 << 16) << 32;",
+        "to[i] = (uint32_t)v0 | (uint64_t)((top0 & 0xffff) | top1 << 17) << 32;",
+    ): "drawn for the portable loops, which no kernel of these words uses",
+    (
+        "src/gemm/gemm.h",
+        "[IM_SCHEME_I8] = {4, 1, 1, 4, 8192, IM_SUM_I64},",
+        "[IM_SCHEME_I8] = {4, 1, 1, 4, 8193, IM_SUM_I64},",
+    ): "drawn for AVX2, which has no kernel of bytes",
 }
