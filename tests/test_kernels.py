@@ -347,6 +347,7 @@ def test_limits_of_int64():
 
 
 def test_limits_of_128_bits():
+    has_i128 = "i128" in {name for _, name in every_kernel()}  # as compilers have
     ends = [2**63 - 1, -(2**63)]
     for left, right in ((ends[1], 2**62), (ends[0], ends[0]), (ends[1], ends[1]), (2**33, 2**33)):
         product = abs(left * right)
@@ -354,7 +355,7 @@ def test_limits_of_128_bits():
         for k in (1, 2, 3, 4, 5, last, last + 1):
             if 0 < k < 1000:
                 served = check(np.full((2, k), left), np.full((k, 2), right))
-                assert "wide" in served and ("i128" in served) == (k <= last)
+                assert "wide" in served and ("i128" in served) == (k <= last and has_i128)
     a, b = np.array([[3, -(2**31)]]), np.array([[2**31 - 1], [-(2**31)]])
     for bias, shift in ((1, 63), (3, 62), (4, 62), (2**32 - 1, 32), (1, 64), (0, 126), (1, 126)):
         for sign in (-1, 1):

@@ -19,8 +19,10 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +34,8 @@ sys.path.insert(0, str(CHECKOUT / "tests"))
 import vectors
 
 FOLDER = WORK / "machines"
+# Systems hold links to the root of this one, which setuptools would follow out of a checkout.
+SYSTEMS = Path(tempfile.gettempdir()) / "intmlp-systems"
 SEEDS = {True: [2026], False: [1, 2, 3, 4]}
 
 
@@ -203,9 +207,9 @@ NARROW = {
 
 def unpacked(python):
     """Return a folder with Debian's Python and NumPy of an architecture."""
-    root = FOLDER / f"root_{python.debian}"
+    root = SYSTEMS / f"root_{python.debian}"
     if not root.exists():
-        archive = FOLDER / f"packages_{python.debian}"
+        archive = SYSTEMS / f"packages_{python.debian}"
         fetch = ["debootstrap", "--download-only", f"--arch={python.debian}", "--variant=minbase"]
         run(*fetch, "--include=python3,python3-dev,python3-numpy", RELEASE, archive)
         partial = root.with_suffix(".partial")
@@ -282,8 +286,9 @@ def whole_pythons(pool):
 def main():
     """Run the check."""
     short = command_line(__doc__, "fewer calls, and no Pythons of their own").parse_args().short
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    os.environ |= {"WINEPREFIX": str(FOLDER / "wine"), "WINEDEBUG": "-all"}
+    for folder in (FOLDER, SYSTEMS):
+        folder.mkdir(parents=True, exist_ok=True)
+    os.environ |= {"WINEPREFIX": str(SYSTEMS / "wine"), "WINEDEBUG": "-all"}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = all_vectors(short, pool) | {"without_avx": without_avx(short, pool)}
         if not short:
