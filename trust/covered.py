@@ -43,7 +43,7 @@ LEAST_SHORT = 80
 SHORT_TESTS = ("matmul", "observe", "online", "optimiser", "cross_entropy")
 
 # What multiplies numbers of 64 bits.
-HALVES_TESTS = ("arith", "kernels", "mlp", "activations", "observe", "cross_entropy")
+HALVES_TESTS = ("kernels", "activations")
 
 # These build the core, or measure another build, or run for long what others run, too.
 LEFT_OUT = ("builds", "vectors", "instruction_counts", "examples")
