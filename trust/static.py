@@ -85,9 +85,6 @@ EXPLAINED = {
     ): "im_gemm() has set it where it ends with IM_OK",
     ("uninitvar", "src/net/online.c", "&unused"): "it is written alone",
     ("uninitvar", "src/net/train.c", "&unused"): "it is written alone",
-    ("-Wanalyzer-null-dereference", "src/net/train.c", "here->"): (
-        "the layers are where the memory is, and `unused` stands for them where there is none"
-    ),
     ("-Wanalyzer-null-dereference", "src/arith/round.h", "words[i]"): (
         "callers hand in words where the rounding is stochastic: random_words() of isa_tpl.h"
     ),
