@@ -24,7 +24,7 @@ from pathlib import Path
 
 import coverage
 
-from builds import build, suite
+from builds import FORKS, build, suite
 from check import CHECKOUT, WORK, command_line, record, run
 from uncovered import NEVER_TAKEN, UNCOVERED
 
@@ -47,9 +47,6 @@ HALVES_TESTS = ("kernels", "activations")
 
 # These build the core, or measure another build, or run for long what others run, too.
 LEFT_OUT = ("builds", "vectors", "instruction_counts", "examples")
-# coverage.py holds a lock of its own while it writes down what a thread ran; the child of a fork
-# that finds it held waits for ever.
-FORKS = "tests/test_concurrency.py::test_children_of_forks_compute_while_the_parent_does"
 
 COVERAGE = """[run]
 source = {folder}/intmlp
@@ -72,10 +69,12 @@ assert status == 0, printed
 
 @dataclasses.dataclass
 class Line:
-    """How often a line of a function ran, and each of its branches."""
+    """How often a line of a function ran, and each of its branches; the entries that list it."""
 
     count: int = 0
     branches: dict = dataclasses.field(default_factory=collections.Counter)
+    listed: set = frozenset()  # of UNCOVERED, where it did not run
+    never: set = frozenset()  # of NEVER_TAKEN, where not all of its branches were taken
 
 
 def row_of(notes):
@@ -146,37 +145,41 @@ def entries_of(entries, row, file, function, number):
     }
 
 
+def look_up(rows):
+    """Find the entries for what did not run."""
+    for row, found in rows.items():
+        for where, line in found.items():
+            if not line.count:
+                line.listed = entries_of(UNCOVERED, row, *where)
+            if not all(line.branches.values()):
+                line.never = entries_of(NEVER_TAKEN, row, *where)
+
+
 def compare(rows):
     """Return what is wrong: lines not run and not listed, and entries of which nothing is left."""
     wrong, idle = [], {e for e in (*UNCOVERED, *NEVER_TAKEN) if not e.sometimes}
     for row, found in rows.items():
         for where, line in sorted(found.items()):
-            if not all(line.branches.values()):
-                idle -= entries_of(NEVER_TAKEN, row, *where)
-            if line.count or row == "_core.pyx":
-                continue
-            listed = entries_of(UNCOVERED, row, *where)
-            idle -= listed
-            if not listed:
+            idle -= line.listed | line.never
+            if not line.count and not line.listed and row != "_core.pyx":
                 file, function, number = where
                 text = lines_of(file)[number - 1].strip()
                 wrong.append(f"not run, not listed: {row}: {file}:{number}: {function}: {text}")
     return wrong + [f"covered, but listed: {entry}" for entry in sorted(idle)]
 
 
-def counts(row, found):
+def counts(found):
     """Return the lines and branches of a row, how many are covered, and how many are listed."""
     here = collections.Counter()
-    for where, line in found.items():
+    for line in found.values():
         ran = [taken > 0 for taken in line.branches.values()]
-        never = entries_of(NEVER_TAKEN, row, *where)
         here.update(
             lines=1,
             lines_covered=line.count > 0,
-            lines_listed=not line.count and bool(entries_of(UNCOVERED, row, *where)),
+            lines_listed=bool(line.listed),
             branches=len(ran),
             branches_covered=sum(ran),
-            branches_listed=ran.count(False) if never else 0,
+            branches_listed=ran.count(False) if line.never else 0,
         )
     return dict(here)
 
@@ -209,8 +212,7 @@ def measure(short):
         return {row: rows[row] for row in SHORT_ROWS}
 
     tests = [f"--ignore=tests/test_{name}.py" for name in LEFT_OUT]
-    tests += [f"--deselect={FORKS}"]
-    run_tests(folder, *tests, COVERAGE_PROCESS_START=str(settings))
+    run_tests(folder, *tests, f"--deselect={FORKS}", COVERAGE_PROCESS_START=str(settings))
     # Of the self-test the short set has next to nothing.
     counted = (sys.executable, "-m", "coverage", "run", f"--rcfile={settings}")
     run(*counted, "-m", "intmlp", "selftest", PYTHONPATH=str(folder))
@@ -235,9 +237,10 @@ def measure(short):
 def main():
     short = command_line(__doc__, "some of the tests, without the list").parse_args().short
     rows = measure(short)
+    look_up(rows)
     least, table, wrong = LEAST_SHORT if short else LEAST, {}, []
     for row, found in rows.items():
-        table[row] = here = counts(row, found)
+        table[row] = here = counts(found)
         for what, out in ("lines", 0), ("branches", here["branches_listed"]):
             covered, of_them = here[f"{what}_covered"], here[what] - out
             share = f"{row}: {covered} of {of_them} {what}" + f", {out} more cannot be" * bool(out)

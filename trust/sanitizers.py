@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from builds import LANGUAGE, build, copy, suite
+from builds import FORKS, LANGUAGE, build, copy, suite
 from check import CHECKOUT, WORK, command_line, need, record, run
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
@@ -40,17 +40,17 @@ CORE = (
     "test_online.py::test_shift_of_a_step",
 )
 
-# Tests that start other processes, into which the library of the sanitizer would be loaded, too, or
-# that fork beside threads, whose locks in that of gcc 12 the child of a fork finds held.
+# Tests that start other processes, into which the library of the sanitizer would be loaded, too,
+# and that which forks beside threads.
 ELSEWHERE = {
-    "test_report.py": "a browser",
-    "test_examples.py": "the kernels of notebooks",
-    "test_cluster.py": "the workers of a cluster",
-    "test_bottleneck.py": "the processes of a study",
-    "test_study.py::test_the_fallback_trains_in_processes": "those of the published grid",
-    "test_instruction_counts.py": "valgrind",
-    "test_memory.py::test_without_memory": "programs with little memory",
-    "test_concurrency.py::test_children_of_forks_compute_while_the_parent_does": "forks",
+    "tests/test_report.py": "a browser",
+    "tests/test_examples.py": "the kernels of notebooks",
+    "tests/test_cluster.py": "the workers of a cluster",
+    "tests/test_bottleneck.py": "the processes of a study",
+    "tests/test_study.py::test_the_fallback_trains_in_processes": "those of the published grid",
+    "tests/test_instruction_counts.py": "valgrind",
+    "tests/test_memory.py::test_without_memory": "programs with little memory",
+    FORKS: "forks beside threads",
 }
 
 READABLE = ("-O1", "-g1", "-fno-omit-frame-pointer")
@@ -259,7 +259,7 @@ def address(short):
 
     counted = FOLDER / "tests.xml"
     which = [f"tests/{name}" for name in CORE] if short else ["tests"]
-    which += [f"--deselect=tests/{name}" for name in ELSEWHERE]
+    which += [f"--deselect={name}" for name in ELSEWHERE]
     options = ("-q", "-x", "--capture=sys", "-n", str(os.cpu_count()), "-p", "no:cacheprovider")
     done = suite(folder, *options, f"--junitxml={counted}", *which, short=True, **sanitized(folder))
     clean("the test suite", done.returncode)

@@ -44,6 +44,9 @@ IN_WHEELS = (
 )
 NEVER_IN_WHEELS = re.compile(r"^(src|tests|bench|tools|trust|docs)/|\.(c|h|pyx)$|__pycache__")
 
+# Builds a wheel with what is installed.
+BUILD = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation")
+
 # Those that may be found beside the one that runs this; t: free-threaded.
 PYTHONS = [f"python3.{minor}" for minor in range(10, 16)] + ["python3.13t", "python3.14t"]
 # manylinux_2_17 is the oldest that NumPy's wheels know.
@@ -122,8 +125,8 @@ def build_twice(tools):
     with tarfile.open(sdist) as archive:
         archive.extractall(FOLDER / "from sdist", filter="data")
     unpacked = one(FOLDER / "from sdist", "*")
-    offline = [*without_network(), tools, "-m", "pip", "wheel", "--no-index", "--no-deps"]
-    offline += ["--no-build-isolation", "--wheel-dir", FOLDER / "elsewhere" / "dist", unpacked]
+    offline = [*without_network(), tools, *BUILD, "--no-index"]
+    offline += ["--wheel-dir", FOLDER / "elsewhere" / "dist", unpacked]
     with ThreadPoolExecutor(2) as pool:
         wheels = pool.submit(run, *build, "--wheel", "--outdir", FOLDER / "dist", first, **here)
         pool.submit(run, *offline, **there).result()
@@ -209,8 +212,7 @@ def oldest_glibc(sdist, tools):
     compiler = f"{tools} -m ziglang cc -target {OLDEST_GLIBC}"
     folder = FOLDER / "oldest"
     run(
-        *(tools, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", sdist),
-        *("--wheel-dir", folder),
+        *(tools, *BUILD, "--wheel-dir", folder, sdist),
         CC=compiler,
         LDSHARED=f"{compiler} -shared",
     )
@@ -251,25 +253,8 @@ def main():
     tools = environment("tools", *TOOLS)
     figures = {"planned": plans(tools)}
     sdist, wheel, figures["sha256"] = build_twice(tools)
-    must_fail(
-        *(tools, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", "none", sdist),
-        says="/bin/false",
-        CC="/bin/false",
-    )
-    run(
-        *(
-            tools,
-            "-m",
-            "pip",
-            "wheel",
-            "--no-deps",
-            "--no-build-isolation",
-            "-w",
-            FOLDER / "pure",
-            sdist,
-        ),
-        INTMLP_NO_EXTENSION="1",
-    )
+    must_fail(tools, *BUILD, "-w", "none", sdist, says="/bin/false", CC="/bin/false")
+    run(tools, *BUILD, "-w", FOLDER / "pure", sdist, INTMLP_NO_EXTENSION="1")
     pure = one(FOLDER / "pure", "*-py3-none-any.whl")
     look_into(sdist, (wheel, pure), tools)
 
