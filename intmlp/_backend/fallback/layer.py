@@ -15,7 +15,7 @@ from ...qformat import Accumulator, QFormat
 from .arith import Array, add, enter_rounded, multiply
 from .gemm import accumulated, dot
 from .random import Words
-from .real import exp
+from .real import exp, power_of_two
 
 if TYPE_CHECKING:
     from ...nn.network import Layer
@@ -113,7 +113,7 @@ def delta(layer: Layer, z: Array, a: Array, e: Array, frac: int, words: Words) -
     """
     slope, halvings = derivative(layer, z, a)
     if e.dtype.kind == "f":
-        slope = slope * np.ldexp(1.0, -halvings)
+        slope = slope * power_of_two(-halvings)
         return np.where(slope != 0, slope * e, 0.0)
     return enter_rounded(multiply(slope, e), frac + halvings, layer.formats.delta, words)
 

@@ -21,15 +21,20 @@ def _polynomial(coefficients: list[float], x: Array) -> Array:
     return p
 
 
+def power_of_two(e: int | Array) -> Array:
+    """Return ``2**e`` as float64, `e` in -1022..1023."""
+    # More than an intc ldexp does not take where a C long has 32 bits, as on Windows.
+    return np.asarray(np.ldexp(1.0, np.asarray(e).astype(np.intc)))
+
+
 def exp(x: Array) -> Array:
     """Return ``exp(x)``."""
     inside = (x >= -745) & (x <= 709.75)
     v = np.where(inside, x, 0.0)
     k = np.rint(v * 1.4426950408889634)
     p = _polynomial(_EXP, (v - k * _LN2_HIGH) - k * _LN2_LOW)
-    whole = k.astype(np.intc)  # all that ldexp takes where a C long has 32 bits
-    first = whole // 2
-    p = p * np.ldexp(1.0, first) * np.ldexp(1.0, whole - first)
+    first = np.floor(k / 2)  # 2**k may be too small for one factor
+    p = p * power_of_two(first) * power_of_two(k - first)
     outside = np.where(x < -745, 0.0, np.where(x > 709.75, np.inf, x))
     return np.where(inside, p, outside)
 
