@@ -178,6 +178,7 @@ BAD = {
     "--activation tanh": "argument --activation: must be relu, linear, or leaky_relu:K with K in",
     "--activation leaky_relu:64": "argument --activation: must be relu, linear, or leaky_relu:K",
     "--init raw": "argument --init: must be uniform, uniform:BOUND, normal:STD or raw:STD, got",
+    "--init gamma:1": "argument --init: must be uniform, uniform:BOUND, normal:STD or raw:STD",
     "--init normal:-1": "argument --init: must be uniform, uniform:BOUND, normal:STD or raw:STD",
     "--held-back 100": "held_back must lie between 0 and 1, got 1.0",
     "--tolerance -1": "argument --tolerance: must be a number in 0..100, got '-1'",
@@ -241,6 +242,22 @@ def test_without_all_float(capsys, tmp_path, dataset):
         "cells.sqlite",
         "heat_maps.png",
         "surfaces.png",
+    ]
+
+
+def test_all_float_alone(capsys, tmp_path, dataset):
+    out = tmp_path / "out"
+    arguments = ("--dataset", dataset, *SMALL.split(), "--out", out, "--variants", "float")
+    status, printed, _ = run(capsys, *arguments)
+    assert status == 0
+    missing = "'fixed', 'float-forward', 'float-backward' and 'float-update'"
+    assert printed.splitlines()[-1] == f"No part can be named: {missing} were not run."
+    assert sorted(path.name for path in out.iterdir()) == [
+        "answer.json",
+        "cells.csv",
+        "cells.sqlite",
+        "heat_maps.png",
+        "report.html",
     ]
 
 

@@ -396,8 +396,11 @@ def _judge(
         )
     if fixed is None or len(swaps) < len(PARTS):
         wanted = ["fixed", *(f"float-{p}" for p in PARTS)]
-        missing = _listed([repr(variant) for variant in wanted if variant not in needs])
-        return verdict("variants missing", f"No part can be named: {missing} was not run.")
+        missing = [repr(variant) for variant in wanted if variant not in needs]
+        were = "was" if len(missing) == 1 else "were"
+        return verdict(
+            "variants missing", f"No part can be named: {_listed(missing)} {were} not run."
+        )
 
     narrowest, widest = fixed.curve[0].fraction, fixed.curve[-1].fraction
     points = f"{100 * tolerance:g} percentage point{'s' * (tolerance != 0.01)}"
