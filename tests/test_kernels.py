@@ -165,9 +165,9 @@ def test_blocks_of_columns(bits):
 
 
 @pytest.mark.parametrize("bits", [7, 8, 15, 16, 24, 32])
-@pytest.mark.parametrize("n", [20, 50])
+@pytest.mark.parametrize("n", [12, 20, 50])
 def test_blocks_of_steps(bits, n):
-    """Longer sums than a block of any kernel, in tiles of two vectors, three, and one lane."""
+    """Longer sums than a block of any kernel, in tiles of one vector, two and three, and a lane."""
     check(*operands(9, 8197, n, bits))
 
 
@@ -233,10 +233,14 @@ def test_worst_cases_of_split_values(kernel, block, bits, unit, highs, lows, blo
 
 @pytest.mark.parametrize("k", [65535 * 2, 65536 * 2, 65540 * 2])
 def test_longest_block_of_split_sums(k):
-    """i16split: groups that leave 65535, the most, in the low halves; the largest high halves."""
+    """i16split: groups that leave 65535, the most, in the low halves; the largest high halves.
+
+    In tiles of one vector and of two.
+    """
     a = np.concatenate([pattern(k, 1, 0), pattern(k, -32767), pattern(k, 0, 2)])
     b = np.concatenate([pattern(k, -1, 5), pattern(k, 32767)])
-    check(a, b.T)
+    for columns in (b, np.tile(b, (6, 1))):
+        check(a, columns.T)
 
 
 # The limits of the proofs -----------------------------------------------------------------------

@@ -875,6 +875,7 @@ def float_net(*weights):
         ([[[1e200]]], 1e200, 0.0, 2000),  # Z
         ([[[1e200]], [[1e-200]]], 1e200, 0.0, 2000),  # Z of a hidden layer
         ([[[0.0]], [[1e200]]], 1.0, 1e200, 2000),  # E
+        ([[[0.0]], [[1.0]], [[1e200]]], 1.0, 1e200, 2000),  # E of the upper hidden layer
         ([[[-1.0]]], 1.7e308, 1.7e308, 2000),  # D: -1.7e308 - 1.7e308
         ([[[-1.0]]], 1e200, 1e200, 2000),  # the gradient
         ([[[1.0]]], 1.0, 3.0, -1023),  # the step
@@ -884,6 +885,21 @@ def float_net(*weights):
 def test_what_is_not_finite_stops_a_step(weights, x, y, lr_shift):
     net = float_net(*weights)
     assert check_step(net, twin_network(net), np.array([[x]]), np.array([[y]]), lr_shift)
+
+
+def test_a_gradient_of_biases_that_is_not_finite_stops_a_step():
+    """That of the weights is zero, as the inputs are."""
+    net = MLP([1, 1], QFormat(16, 8), activation=intmlp.linear(), parts=FLOATS, seed=1)
+    x, y = np.zeros((2, 1)), np.full((2, 1), 1.6e308)  # D is -1.6e308, twice
+    assert check_step(net, twin_network(net), x, y, 2000)
+
+
+def test_a_velocity_that_is_not_finite_stops_a_step():
+    net = MLP([1, 1], QFormat(16, 8), activation=intmlp.linear(), bias=False, parts=FLOATS,
+              momentum_shift=1, seed=1)  # fmt: skip
+    model = twin_network(net)
+    x, y = np.array([[1.0]]), np.array([[1.6e308]])
+    assert [check_step(net, model, x, y, 2000) for _ in range(3)] == [False, True, True]
 
 
 def test_the_largest_float_stops_no_step():

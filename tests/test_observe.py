@@ -177,8 +177,8 @@ def test_enormous_floats(data):
 def test_tiny_float_steps(rounding):
     """Errors with more bits below the last place than are counted."""
     state = np.random.RandomState(6)
-    for power in (0, -20, -40, -45, -80):
-        net = MLP([7, 4], QFormat(32, 20, rounding), parts=Parts("float", "float"), seed=1)
+    for width, power in itertools.product((32, 62, 63, 64), (0, -20, -40, -45, -80)):
+        net = MLP([7, 4], QFormat(width, 20, rounding), parts=Parts("float", "float"), seed=1)
         x, y = state.normal(0, 1, (6, 7)) * 2.0**power, state.normal(0, 1, (6, 4)) * 2.0**power
         check(net, x, y, 3, in_order(6, 2, 1), batch_size=2, shuffle=False)
 
@@ -241,6 +241,76 @@ def test_outputs_with_a_smooth_derivative(activation, loss):
         net = MLP([5, 7, 40], fmt, activation=[intmlp.relu(), activation], loss=loss, seed=1)
         x, y = raw_array(state, fmt, (16, 5), "uniform"), raw_array(state, fmt, (16, 40), "uniform")
         check(net, x, y, 5, in_order(16, 16, 1), batch_size=16, shuffle=False)
+
+
+HARD = [intmlp.hard_tanh(), intmlp.hard_sigmoid()]
+
+
+@pytest.mark.parametrize("activation", [*LAYERS, *HARD], ids=repr)
+@pytest.mark.parametrize("loss", ["sse", "half_sse"])
+def test_outputs_in_other_formats_than_their_deltas(activation, loss):
+    """Coarser deltas, finer ones, and much finer ones; outputs beyond both ends of hard ones."""
+    state = np.random.RandomState(5)
+    fmt = QFormat(16, 8)
+    for delta in (QFormat(12, 2), QFormat(24, 8), QFormat(24, 12), QFormat(50, 45)):
+        each = LayerFormats(fmt, fmt, delta, fmt)
+        net = MLP([6, 8], each, input_format=fmt, activation=activation, loss=loss, seed=1)
+        x, y = raw_array(state, fmt, (9, 6), "uniform"), raw_array(state, fmt, (9, 8), "uniform")
+        check(net, x, y, 12, in_order(9, 3, 1), batch_size=3, shuffle=False)
+
+
+def test_sums_shifted_by_more_than_63():
+    state = np.random.RandomState(6)
+    fine, coarse = QFormat(32, 40), QFormat(16, 4, "half_even", "wrap")
+    each = LayerFormats(coarse, fine, coarse, fine)
+    net = MLP([6, 8], each, input_format=fine, activation=intmlp.linear(), bias=False)
+    for flavour in ("small", "uniform"):
+        net.set_weights([raw_array(state, fine, (8, 6), flavour)])
+        x, y = raw_array(state, fine, (9, 6), "small"), raw_array(state, coarse, (9, 8), "small")
+        check(net, x, y, 4, in_order(9, 3, 1), batch_size=3, shuffle=False)
+
+
+@pytest.mark.parametrize("width", [62, 63, 64])
+def test_stochastic_steps_of_wide_weights(width):
+    """Less than half a unit may be rounded up."""
+    state = np.random.RandomState(width)
+    narrow = QFormat(16, 8)
+    each = LayerFormats(narrow, QFormat(width, 12, "stochastic"), narrow, narrow)
+    net = MLP([9, 12], each, input_format=narrow, activation=intmlp.linear(), rounding_seed=3)
+    x, y = raw_array(state, narrow, (6, 9), "small"), raw_array(state, narrow, (6, 12), "small")
+    check(net, x, y, 6, in_order(6, 2, 2), epochs=2, batch_size=2, shuffle=False)
+
+
+@pytest.mark.parametrize("update", ["fused", "two_step"])
+def test_the_largest_sums_with_momentum(update):
+    """A velocity joins them, which doubles them."""
+    state = np.random.RandomState(2)
+    fmt, wide = QFormat(32, 20), QFormat(64, 40)
+    each = LayerFormats(fmt, fmt, fmt, gradient=wide, velocity=wide)
+    net = MLP([3, 4], [each], input_format=fmt, activation=intmlp.linear(), update=update,
+              momentum_shift=1, seed=1)  # fmt: skip
+    net.set_weights([raw_array(state, fmt, (4, 3), "extremes")], [np.zeros(4)])
+    x, y = np.full((8, 3), fmt.raw_min, fmt.dtype), raw_array(state, fmt, (8, 4), "extremes")
+    for lr_shift in (0, 20):
+        check(net, x, y, lr_shift, in_order(8, 1, 1), shuffle=False)
+        check(net, x, y, lr_shift, in_order(8, 4, 1), batch_size=4, shuffle=False)
+
+
+@pytest.mark.parametrize(
+    ("weight", "momentum", "x", "y", "lr_shift", "done"),
+    [
+        (1.0, 1, 1.0, 1.6e308, 2000, 1),  # the velocity: -1.6e308, and half of it more
+        (1.7e308, None, 1e-154, 2.7e154, -1023, 0),  # the master: 1.7e308 + 9e307
+    ],
+)
+def test_a_step_that_is_not_finite_counts_nothing(weight, momentum, x, y, lr_shift, done):
+    parts = Parts("float", "float", "float")
+    net = MLP([1, 1], QFormat(16, 8), activation=intmlp.linear(), bias=False, parts=parts,
+              momentum_shift=momentum)  # fmt: skip
+    net.set_weights([[[weight]]])
+    x, y = np.full((3, 1), x), np.full((3, 1), y)
+    check(net, x, y, lr_shift, in_order(3, 1, 1), shuffle=False)
+    assert net.steps == done
 
 
 @every_parts

@@ -222,6 +222,27 @@ def test_shifts_beyond_a_word(backend, rounding):
             check(net, x, y, k - fmt.frac, backend)
 
 
+def test_outputs_shifted_by_more_than_63(backend):
+    """Sums of 80 bits below the point, outputs of 4."""
+    state = np.random.RandomState(8)
+    fine, coarse = QFormat(32, 40), QFormat(16, 4)
+    each = LayerFormats(activation=coarse, weight=fine, delta=QFormat(32, 4), gradient=fine)
+    net = MLP([7, 5], each, input_format=fine, activation=linear(), bias=False)
+    set_raw(net, state, "uniform")
+    x, y = samples(net, state, STEPS, "uniform")
+    for lr_shift in (-3, 20):
+        check(net, x, y, lr_shift, backend, oracle=True)
+
+
+@pytest.mark.parametrize("n_in", [511, 514, 1030])
+def test_more_random_words_than_a_block(backend, n_in):
+    """An odd number of inputs, each of whose weights rounds by a word of its own."""
+    state = np.random.RandomState(n_in)
+    net = MLP([n_in, 3], QFormat(16, 10, "stochastic"), activation=linear(), rounding_seed=4)
+    x, y = samples(net, state, 8, "uniform", zeros=0.9)
+    check(net, x, y, 8, backend, oracle=True)
+
+
 @pytest.mark.parametrize(("rounding", "overflow"), RULES)
 def test_rules_of_outputs(backend, rounding, overflow):
     """Outputs in one vector and in several, with relu and without."""
@@ -431,6 +452,33 @@ def test_step_that_diverges_in_the_second_layer_alone(backend):
     y[3] = 2.0**500  # D_2 = -2**500, of which A_1 = 2**530 makes a step; E_1 is -2**-30
     assert check(net, x, y, 0, backend, oracle=True) == 3
     assert net.master_weights[0].tolist() == [[2.0**530, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("weights", "y"),
+    [
+        ([1e200, 1.0, 1.0], 1.0),  # Z of the first layer
+        ([1e200, 1e-200, 1.0], 1.0),  # the same, of which finite ones would follow
+        ([0.0, 1.0, 1e200], 1e200),  # E of the second layer
+    ],
+)
+def test_what_is_not_finite_in_a_hidden_layer_stops_a_step(backend, weights, y):
+    parts = Parts("float", "float", "float")
+    net = MLP([1, 1, 1, 1], QFormat(8, 4), activation=linear(), bias=False, parts=parts)
+    net.set_weights([np.array([[weight]]) for weight in weights])
+    samples = np.zeros((8, 1)), np.zeros((8, 1))
+    samples[0][3], samples[1][3] = 1e200, y
+    assert check(net, *samples, 900, backend, oracle=True) == 3
+
+
+@pytest.mark.parametrize("tensor", ["activation", "weight", "delta"])
+def test_stochastic_rounding_with_float_parts_takes_the_other_path(backend, tensor):
+    plain, drawn = QFormat(16, 8), QFormat(16, 8, "stochastic")
+    formats = dict.fromkeys(("activation", "weight", "delta", "gradient"), plain)
+    for parts, (fmt, refused) in itertools.product(SOME_FLOAT, ((plain, False), (drawn, True))):
+        net = MLP([5, 4, 3], LayerFormats(**formats | {tensor: fmt}), input_format=plain,
+                  parts=parts)  # fmt: skip
+        assert net._net.trains_online(1, 8, 3) == (not refused and backend != "python")
 
 
 @every_float

@@ -82,6 +82,24 @@ def test_sums_that_only_some_inputs_make_large(fmt):
         assert np.array_equal(net.forward(x), want)
 
 
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("bits", [16, 24, 32, 48])
+def test_one_large_weight_among_small_ones(bits):
+    """Packing finds what the sample of a range did not see, and another kernel is taken."""
+    fmt = QFormat(bits, bits - 8)
+    net, fresh = twins(fmt, (400, 300, 10))
+    weights = [np.ones_like(w) for w in net.weights]
+    x = np.random.RandomState(3).randint(-100, 100, (40, 400)).astype(fmt.dtype)
+    for row, column in ((1, 1), (150, 201), (299, 398)):
+        weights[0][row, column] = fmt.raw_min
+        net.set_weights(weights, net.biases)
+        before = _backend.active_name()
+        _backend.use("python")
+        want = fresh(x)
+        _backend.use(before)
+        assert np.array_equal(net.forward(x), want)
+
+
 def test_another_instruction_set_packs_for_itself():
     net, _ = twins(QFormat(16, 12))
     x = np.random.RandomState(2).random_sample((40, 70))

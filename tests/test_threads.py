@@ -9,6 +9,7 @@ import pytest
 
 import intmlp
 from intmlp import QFormat, _backend
+from intmlp._threads import one_thread
 from intmlp.io.datasets import load_stream
 from intmlp.study import mnist2017
 from support import run_python
@@ -141,6 +142,12 @@ def test_the_limit_ends_with_an_error(backend, monkeypatch):
     with pytest.raises(ValueError, match="x must have shape"):
         mnist2017._cell(None, None, 8, 5)
     assert intmlp.get_num_threads() == 3
+
+
+def test_a_limit_does_not_raise_the_number(backend):
+    intmlp.set_num_threads(1)
+    with one_thread():
+        assert intmlp.get_num_threads() == 1
 
 
 @pytest.mark.skipif(_backend.active_name() == "python", reason="its cells are processes")

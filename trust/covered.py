@@ -8,10 +8,10 @@ instruction set, and count for each: a loop that ran with AVX-512 alone is not c
 The kernels of NEON run under emulation. Of the binding, _core.pyx, lines are counted: the
 branches of its C are Cython's.
 
-In the long form each line that did not run must be listed in uncovered.py with its reason, and
-what is listed must still be uncovered. Some branches that cannot be taken are listed there, too;
-the others count in the figures alone, and so does the binding: Cython's handling of errors stands
-at lines that hold nothing else.
+In the long form each line that did not run, and each branch of the others that was not taken, must
+be listed in uncovered.py with its reason, and what is listed must still be uncovered. The lines of
+the binding count in the figures alone: Cython's handling of errors stands at lines that hold
+nothing else.
 """
 
 import collections
@@ -20,13 +20,14 @@ import functools
 import json
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import coverage
 
 from builds import FORKS, build, suite
 from check import CHECKOUT, WORK, command_line, record, run
-from uncovered import NEVER_TAKEN, UNCOVERED
+from uncovered import NEVER_TAKEN, NOT_TAKEN, UNCOVERED
 
 # Functions that are always inlined into others count by themselves.
 FLAGS = "--coverage -O0 -fprofile-update=atomic -fprofile-abs-path -Dalways_inline=noinline -w"
@@ -75,6 +76,12 @@ class Line:
     branches: dict = dataclasses.field(default_factory=collections.Counter)
     listed: set = frozenset()  # of UNCOVERED, where it did not run
     never: set = frozenset()  # of NEVER_TAKEN, where not all of its branches were taken
+    not_taken: set = frozenset()  # of NOT_TAKEN, likewise
+
+    @property
+    def untaken(self):
+        """How many of its branches were not taken."""
+        return sum(not taken for taken in self.branches.values())
 
 
 def row_of(notes):
@@ -139,10 +146,16 @@ def entries_of(entries, row, file, function, number):
     return {
         entry
         for entry in entries
-        if entry.file == file
-        and row in entry.rows
-        and (entry.what in text or entry.what == f"{function}()")
+        if row in entry.rows
+        and fnmatchcase(file, entry.file)
+        and fnmatchcase(function, entry.function)
+        and entry.what in text
     }
+
+
+def explained(entries):
+    """Return how many branches of a line these entries explain."""
+    return sum(entry.branches for entry in entries)
 
 
 def look_up(rows):
@@ -151,35 +164,39 @@ def look_up(rows):
         for where, line in found.items():
             if not line.count:
                 line.listed = entries_of(UNCOVERED, row, *where)
-            if not all(line.branches.values()):
+            if line.untaken:
                 line.never = entries_of(NEVER_TAKEN, row, *where)
+                line.not_taken = entries_of(NOT_TAKEN, row, *where)
 
 
 def compare(rows):
-    """Return what is wrong: lines not run and not listed, and entries of which nothing is left."""
-    wrong, idle = [], {e for e in (*UNCOVERED, *NEVER_TAKEN) if not e.sometimes}
+    """Return what is wrong: what is uncovered and not listed, and what is listed and covered."""
+    wrong = []
+    idle = {e for e in (*UNCOVERED, *NEVER_TAKEN, *NOT_TAKEN) if not e.sometimes}
     for row, found in rows.items():
-        for where, line in sorted(found.items()):
-            idle -= line.listed | line.never
-            if not line.count and not line.listed and row != "_core.pyx":
-                file, function, number = where
-                text = lines_of(file)[number - 1].strip()
-                wrong.append(f"not run, not listed: {row}: {file}:{number}: {function}: {text}")
+        for (file, function, number), line in sorted(found.items()):
+            idle -= line.listed | line.never | line.not_taken
+            here = f"{row}: {file}:{number}: {function}: {lines_of(file)[number - 1].strip()}"
+            unlisted = line.untaken - explained(line.never | line.not_taken)
+            if not line.count:
+                if not line.listed and row != "_core.pyx":
+                    wrong.append(f"not run, not listed: {here}")
+            elif unlisted > 0:
+                wrong.append(f"{unlisted} branches not taken, not listed: {here}")
     return wrong + [f"covered, but listed: {entry}" for entry in sorted(idle)]
 
 
 def counts(found):
-    """Return the lines and branches of a row, how many are covered, and how many are listed."""
+    """Return the lines and branches of a row, how many are covered, and listed or never taken."""
     here = collections.Counter()
     for line in found.values():
-        ran = [taken > 0 for taken in line.branches.values()]
         here.update(
             lines=1,
             lines_covered=line.count > 0,
             lines_listed=bool(line.listed),
-            branches=len(ran),
-            branches_covered=sum(ran),
-            branches_listed=ran.count(False) if line.never else 0,
+            branches=len(line.branches),
+            branches_covered=len(line.branches) - line.untaken,
+            branches_never=min(line.untaken, explained(line.never)),
         )
     return dict(here)
 
@@ -241,7 +258,7 @@ def main():
     least, table, wrong = LEAST_SHORT if short else LEAST, {}, []
     for row, found in rows.items():
         table[row] = here = counts(found)
-        for what, out in ("lines", 0), ("branches", here["branches_listed"]):
+        for what, out in ("lines", 0), ("branches", here["branches_never"]):
             covered, of_them = here[f"{what}_covered"], here[what] - out
             share = f"{row}: {covered} of {of_them} {what}" + f", {out} more cannot be" * bool(out)
             print(share)
@@ -251,7 +268,7 @@ def main():
         wrong += compare(rows)
     if wrong:
         sys.exit("\n".join(wrong))
-    entries = {"listed": UNCOVERED, "never_taken": NEVER_TAKEN}
+    entries = {"listed": UNCOVERED, "never_taken": NEVER_TAKEN, "not_taken": NOT_TAKEN}
     listed = {} if short else {n: [e._asdict() for e in those] for n, those in entries.items()}
     record("covered", short, least=least, rows=table, **listed)
 

@@ -33,6 +33,7 @@ def main():
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=lambda value: f"{value:,}" if isinstance(value, int) else value,
     ).get_template("reliability.md.j2")
     page = CHECKOUT / "docs" / "reliability.md"
     page.write_text(template.render(found=found), encoding="utf-8")
