@@ -891,6 +891,7 @@ def test_a_gradient_of_biases_that_is_not_finite_stops_a_step():
     """That of the weights is zero, as the inputs are."""
     net = MLP([1, 1], QFormat(16, 8), activation=intmlp.linear(), parts=FLOATS, seed=1)
     x, y = np.zeros((2, 1)), np.full((2, 1), 1.6e308)  # D is -1.6e308, twice
+    check_gradient(net, twin_network(net), x, y)
     assert check_step(net, twin_network(net), x, y, 2000)
 
 

@@ -282,18 +282,18 @@ def test_stochastic_steps_of_wide_weights(width):
 
 
 @pytest.mark.parametrize("update", ["fused", "two_step"])
-def test_the_largest_sums_with_momentum(update):
-    """A velocity joins them, which doubles them."""
-    state = np.random.RandomState(2)
-    fmt, wide = QFormat(32, 20), QFormat(64, 40)
+def test_the_largest_velocities(update):
+    """Of 2**62 and more, up to the ends of int64; their sizes are shifted down to be summed."""
+    fmt, wide = QFormat(32, 20), QFormat(64, 60)
     each = LayerFormats(fmt, fmt, fmt, gradient=wide, velocity=wide)
     net = MLP([3, 4], [each], input_format=fmt, activation=intmlp.linear(), update=update,
-              momentum_shift=1, seed=1)  # fmt: skip
-    net.set_weights([raw_array(state, fmt, (4, 3), "extremes")], [np.zeros(4)])
-    x, y = np.full((8, 3), fmt.raw_min, fmt.dtype), raw_array(state, fmt, (8, 4), "extremes")
-    for lr_shift in (0, 20):
-        check(net, x, y, lr_shift, in_order(8, 1, 1), shuffle=False)
-        check(net, x, y, lr_shift, in_order(8, 4, 1), batch_size=4, shuffle=False)
+              momentum_shift=1)  # fmt: skip
+    net.set_weights([np.zeros((4, 3))], [np.zeros(4)])
+    x = np.full((6, 3), 2.0)
+    y = np.array([[3.0, -3.0, 1.0, 0.0]]) * np.array([[1], [0], [-2], [3], [1], [2]])
+    for lr_shift in (20, 0):  # the first is of 3 * 2**61
+        check(net, x, y, lr_shift, in_order(6, 1, 1), shuffle=False)
+        check(net, x, y, lr_shift, in_order(6, 2, 1), batch_size=2, shuffle=False)
 
 
 @pytest.mark.parametrize(

@@ -187,13 +187,12 @@ def compare(rows):
 
 
 def counts(found):
-    """Return the lines and branches of a row, how many are covered, and listed or never taken."""
+    """Return the lines and branches of a row, how many are covered, and cannot be taken."""
     here = collections.Counter()
     for line in found.values():
         here.update(
             lines=1,
             lines_covered=line.count > 0,
-            lines_listed=bool(line.listed),
             branches=len(line.branches),
             branches_covered=len(line.branches) - line.untaken,
             branches_never=min(line.untaken, explained(line.never)),

@@ -1017,6 +1017,22 @@ FAULTS = (
         "a bias takes words of the weights, too",
         STOCHASTIC + " " + ONLINE_TESTS,
     ),
+    Fault(
+        "random words",
+        ONLINE_LOOPS,
+        "i < inputs->count && inputs->at[i] < first + BLOCK",
+        "i < inputs->count",
+        "weights beyond the first block of words round by what lies behind it",
+        ONLINE_TESTS + "::test_more_random_words_than_a_block",
+    ),
+    Fault(
+        "random words",
+        ONLINE,
+        "layer->delta.rounding == IM_STOCHASTIC;",
+        "false;",
+        "deltas that alone are stochastic go online with float parts",
+        ONLINE_TESTS + "::test_stochastic_rounding_with_float_parts_takes_the_other_path",
+    ),
     # State and side effects -----------------------------------------------------------------------
     Fault(
         "state",
@@ -1157,6 +1173,14 @@ FAULTS = (
         "a call ends before its threads",
         "test_threads.py test_accumulator.py::test_large_products_in_threads",
     ),
+    Fault(
+        "state",
+        UPDATE,
+        "(!here->gb || work->isa->loops->all_finite(here->gb, layer->n_out));",
+        "true;",
+        "a gradient of biases that is not finite is handed out",
+        "test_mlp.py::test_a_gradient_of_biases_that_is_not_finite_stops_a_step",
+    ),
     # Counts ---------------------------------------------------------------------------------------
     Fault(
         "counts",
@@ -1206,6 +1230,46 @@ FAULTS = (
         "a master outside its format is never inside again",
         COUNTED,
         equivalent="a master that is looked at without need is counted as it is, and costs time",
+    ),
+    Fault(
+        "counts",
+        COUNTS,
+        "bool passes = at >= f.whole && at <= f.last;",
+        "bool passes = at >= f.whole;",
+        "an output beyond the upper end of hard_tanh is counted a delta",
+        COUNTED + "::test_outputs_in_other_formats_than_their_deltas",
+    ),
+    Fault(
+        "counts",
+        COUNTS,
+        "else if (at < f.part || at > f.last)",
+        "else if (at < f.part)",
+        "the same where the slope is not 0 or 1",
+        COUNTED + "::test_outputs_in_other_formats_than_their_deltas",
+    ),
+    Fault(
+        "counts",
+        COUNTS,
+        "if (im_long_is(q, 0) && up && !half) count->artefact_steps++;",
+        "",
+        "stochastic steps up from less than half a unit are not counted, of wide weights",
+        COUNTED + "::test_stochastic_steps_of_wide_weights",
+    ),
+    Fault(
+        "counts",
+        COUNTS,
+        "if (k >= 1 && k <= 63) {",
+        "if (k >= 1) {",
+        "sums that are shifted by 64 and more are counted as if by a shift of an int64",
+        COUNTED + "::test_sums_shifted_by_more_than_63",
+    ),
+    Fault(
+        "counts",
+        COUNTS,
+        "largest < (sizes.optimised ? INT64_MAX / 2 : INT64_MAX)",
+        "largest < INT64_MAX",
+        "velocities of 2**62 and more are taken for smaller ones",
+        COUNTED + "::test_the_largest_velocities",
     ),
     # Python ---------------------------------------------------------------------------------------
     Fault(
