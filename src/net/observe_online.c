@@ -216,7 +216,8 @@ void im_online_observe_weights(im_work* work, int l, bool all) {
   int64_t rows = all ? layer->n_in : listed - has_bias;
   if (!here->M) {
     if (work->observed->only_overflows) return;
-    if (!all && here->bound >> (count->widest_bits - 1) == 0) return; /* none can be wider */
+    /* None can be wider; a float step, which is counted before it saturates, may be so by far. */
+    if (!all && (count->widest_bits > 64 || here->bound >> (count->widest_bits - 1) == 0)) return;
     if (++here->steps_unscanned == PATIENCE) {
       int64_t weights = (layer->n_in + has_bias) * here->width;
       here->bound = 1 + loops->largest_magnitude(here->W, IM_I32, weights);
