@@ -225,7 +225,7 @@ class _Magnitudes:
         fraction, exponent = np.frexp(sizes)  # fraction in 0.5..1
         bins = ((fraction - 0.5) * (2 * _BINS)).astype(np.int64)
         bins += _BINS * (exponent.astype(np.int64) - 1 + _LOWEST)
-        self.counts += np.bincount(bins, minlength=len(self.counts))
+        np.add.at(self.counts, bins, 1)
 
     def exceeded_by(self, share: float) -> float:
         """Return the least magnitude that at most `share` of all values exceed."""
