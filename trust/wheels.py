@@ -47,8 +47,9 @@ NEVER_IN_WHEELS = re.compile(r"^(src|tests|bench|tools|trust|docs)/|\.(c|h|pyx)$
 # Builds a wheel with what is installed.
 BUILD = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation")
 
-# Those that may be found beside the one that runs this; t: free-threaded.
-PYTHONS = [f"python3.{minor}" for minor in range(10, 16)] + ["python3.13t", "python3.14t"]
+# Those that may be found beside the one that runs this. Free-threaded ones are free_threaded.py's:
+# not all that a wheel requires has wheels for them.
+PYTHONS = [f"python3.{minor}" for minor in range(10, 16)]
 # manylinux_2_17 is the oldest that NumPy's wheels know.
 OLDEST_GLIBC = "x86_64-linux-gnu.2.17"
 OTHER_SYSTEMS = ("aarch64-macos", "x86_64-macos", "x86_64-windows-gnu", "x86_64-linux-musl")
@@ -198,11 +199,10 @@ def other_pythons(sdist):
             continue
         if subprocess.run([python, "-c", ""], capture_output=True).returncode:
             continue  # the name is there, the interpreter is not
-        tag = run(python, "-c", "import sys; print(*sys.version_info[:2], sys.abiflags)").split()
         folder = FOLDER / name
         run(python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, sdist)
         selftest(one(folder, "*.whl"), "c:scalar", "python", python=python)
-        done.append(".".join(tag[:2]) + "".join(tag[2:]))
+        done.append(name.removeprefix("python"))
     return done
 
 
