@@ -1458,6 +1458,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "for (int lane = 0; lane <= 8; lane++)",
     ): "a lane that is not there is read, and overwritten: for the address sanitizer to see",
     (
+        ARRAYS,
+        "const int lift = with->lift, up = with->up, less = with->less < 0 ? 0 : with->less;",
+        "const int lift = with->lift, up = with->up, less = with->less < 0 ? 1 : with->less;",
+    ): "nothing is taken away there, by whatever it is shifted",
+    (
         PACK,
         "to[i] = (uint32_t)v0 | (uint64_t)((top0 & 0xffff) | top1 << 16) << 32;",
         "to[i] = (uint32_t)v0 | (uint64_t)((top0 & 0xffff) | top1 << 17) << 32;",
