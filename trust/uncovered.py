@@ -202,6 +202,7 @@ NEVER_TAKEN = [
 ]
 
 PROCESSOR = "the processor that measured has AVX-512 and what belongs to it"
+EXAMPLES = "of the random examples one in ten is tried, which do not always come there"
 BY_CHANCE = "two threads that ask at the same moment"
 
 # Branches that could be taken, and are not.
@@ -219,4 +220,14 @@ NOT_TAKEN = [
     Entry("src/cpu/threads.c", "if (started[i])", SHARED, "a system without a thread to spare"),
     Entry("src/gemm/gemm.c", "im_take(&spare_token)", SHARED, BY_CHANCE, sometimes=True),
     Entry("src/net/softmax_tpl.h", "1 << 22", LOOPS, "a layer of four million outputs"),
+    Entry("src/net/online.c", "net->accumulator.bits && raw", SHARED, EXAMPLES, sometimes=True),
+    Entry("src/gemm/sink_tpl.h", "UPDATE)", LOOPS, EXAMPLES, "sink_i64", sometimes=True),
+    Entry(
+        "src/arith/loops_tpl.h",
+        "case IM_SOURCE_I64: LOAD(int64_t)",
+        LOOPS,
+        EXAMPLES,
+        branches=3,
+        sometimes=True,
+    ),
 ]
