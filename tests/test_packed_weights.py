@@ -22,6 +22,16 @@ def twins(fmt, sizes=(70, 50, 10)):
     return net, fresh
 
 
+def by_the_fallback(fresh, x):
+    """Return the outputs of a new network on the Python backend."""
+    before = _backend.active_name()
+    _backend.use("python")
+    try:
+        return fresh(x)
+    finally:
+        _backend.use(before)
+
+
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("fmt", WIDTHS, ids=str)
 def test_weights_that_change_are_packed_again(fmt):
@@ -48,8 +58,9 @@ def test_weights_that_change_are_packed_again(fmt):
     assert len({output.tobytes() for output in seen}) >= 3  # a stale one would be seen
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("fmt", WIDTHS, ids=str)
-def test_inputs_of_any_size_find_their_kernel(backend, fmt):
+def test_inputs_of_any_size_find_their_kernel(fmt):
     """Small and large values, few rows and many, by turns: each batch may need another kernel."""
     state = np.random.RandomState(1)
     net, fresh = twins(fmt)
@@ -58,9 +69,7 @@ def test_inputs_of_any_size_find_their_kernel(backend, fmt):
         for scale in (2.0**-4, 2.0**12, 1.0):
             x = state.random_sample((rows, 70)) * scale
             x[-1, -1] = 2.0**20  # one value that the sample of a range does not see
-            _backend.use("python")
-            want = fresh(x)
-            _backend.use(backend)
+            want = by_the_fallback(fresh, x)
             assert np.array_equal(net.forward(x), want)
         weights = [state.uniform(-largest, largest, w.shape) for w in net.weights]
         net.set_weights(weights, net.biases)
@@ -75,10 +84,7 @@ def test_sums_that_only_some_inputs_make_large(fmt):
     small, large = (np.full((300, 70), value, fmt.dtype) for value in (1, 1))
     large[-1] = fmt.raw_min
     for x in (small, large, small):
-        before = _backend.active_name()
-        _backend.use("python")
-        want = fresh(x)
-        _backend.use(before)
+        want = by_the_fallback(fresh, x)
         assert np.array_equal(net.forward(x), want)
 
 
@@ -93,10 +99,7 @@ def test_one_large_weight_among_small_ones(bits):
     for row, column in ((1, 1), (150, 201), (299, 398)):
         weights[0][row, column] = fmt.raw_min
         net.set_weights(weights, net.biases)
-        before = _backend.active_name()
-        _backend.use("python")
-        want = fresh(x)
-        _backend.use(before)
+        want = by_the_fallback(fresh, x)
         assert np.array_equal(net.forward(x), want)
 
 
