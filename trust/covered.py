@@ -176,13 +176,15 @@ def compare(rows):
     for row, found in rows.items():
         for (file, function, number), line in sorted(found.items()):
             idle -= line.listed | line.never | line.not_taken
-            here = f"{row}: {file}:{number}: {function}: {lines_of(file)[number - 1].strip()}"
             unlisted = line.untaken - explained(line.never | line.not_taken)
-            if not line.count:
-                if not line.listed and row != "_core.pyx":
-                    wrong.append(f"not run, not listed: {here}")
-            elif unlisted > 0:
-                wrong.append(f"{unlisted} branches not taken, not listed: {here}")
+            if line.count and unlisted > 0:
+                fault = f"{unlisted} branches not taken"
+            elif not line.count and not line.listed and row != "_core.pyx":
+                fault = "not run"
+            else:
+                continue
+            text = lines_of(file)[number - 1].strip()
+            wrong.append(f"{fault}, not listed: {row}: {file}:{number}: {function}: {text}")
     return wrong + [f"covered, but listed: {entry}" for entry in sorted(idle)]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import jinja2
 
 from check import CHECKOUT, WORK
+from faults import EQUIVALENT
 
 
 class Records(dict):
@@ -36,7 +37,7 @@ def main():
         finalize=lambda value: f"{value:,}" if isinstance(value, int) else value,
     ).get_template("reliability.md.j2")
     page = CHECKOUT / "docs" / "reliability.md"
-    page.write_text(template.render(found=found), encoding="utf-8")
+    page.write_text(template.render(found=found, equivalent=EQUIVALENT), encoding="utf-8")
     print(f"wrote {page.relative_to(CHECKOUT)}")
 
 
