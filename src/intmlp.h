@@ -102,7 +102,7 @@ void im_requantize(const im_isa* isa, const void* s, im_elem elem, int64_t n, in
 
 /* Matrix product --------------------------------------------------------------------------- */
 
-/* A view of raw integers with any strides, in bytes. */
+/* A view of raw integers with any strides, in bytes; each lies where its type may. */
 typedef struct {
   const void* data;
   ptrdiff_t row_stride, col_stride;

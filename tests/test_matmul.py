@@ -146,13 +146,19 @@ def test_block_edges(edge):
     "shape", [(0, 3, 2), (2, 3, 0), (0, 0, 0), (2, 0, 3), (0, 0, 3), (3, 0, 0)]
 )
 @pytest.mark.parametrize("bits", [8, 64])
-def test_empty(shape, bits):
+@pytest.mark.parametrize("more", [0, 1])
+def test_empty(shape, bits, more):
+    """Arrays that are empty, and with the strides of larger ones from which they are cut."""
     m, k, n = shape
     fmt = QFormat(bits, 2)
-    a, b = np.zeros((m, k), fmt.dtype), np.zeros((k, n), fmt.dtype)
+    a = np.zeros((k + more, m), fmt.dtype).T[:, :k]
+    b = np.zeros((k + more, n), fmt.dtype)[:k]
     assert_same(intmlp.matmul(a, b, 4, fmt), np.zeros((m, n), int), fmt.dtype)
     bias = np.arange(n).astype(fmt.dtype)
     for kernel in _backend.active().matmul_kernels():
+        # What another product leaves behind is no part of a sum of nothing.
+        ones = np.ones((9, 9), fmt.dtype)
+        _backend.active().matmul(ones, ones, None, 0, 4, fmt, kernel=kernel)
         got = _backend.active().matmul(a, b, bias, 2, 4, fmt, kernel=kernel)
         assert_same(got, np.tile(bias, (m, 1)), fmt.dtype)
 

@@ -478,6 +478,24 @@ def test_every_shift_of_an_update(bits, n, update):
             check_step(net, twin_network(net), x, y, lr_shift)
 
 
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+@pytest.mark.parametrize("rounding", EVERY_ROUNDING)
+@pytest.mark.parametrize("bits", [8, 32, 40])
+@pytest.mark.parametrize("n", [1, 3])
+def test_every_rule_of_an_update(bits, rounding, overflow, n):
+    """Operands of each width, whose sums every kind of kernel adds, by weights of one rule."""
+    state = np.random.RandomState(bits)
+    weight = QFormat(bits, 6, rounding, overflow)
+    for operand, lr_shift in itertools.product((8, 16, 32, 64), (1, 3, 9)):
+        fmt = QFormat(operand, 4)
+        each = LayerFormats(fmt, weight, fmt, fmt)
+        net = MLP([3, 4], each, activation=intmlp.linear(), seed=1, rounding_seed=2)
+        model = twin_network(net)
+        for flavour in ("small", "uniform"):
+            x, y = raw_array(state, fmt, (n, 3), flavour), raw_array(state, fmt, (n, 4), flavour)
+            check_step(net, model, x, y, lr_shift)
+
+
 def test_a_stored_gradient_whose_negative_int64_does_not_hold():
     fmt = QFormat(16, 4)
     net = MLP(
@@ -534,12 +552,13 @@ def test_float_inputs_round_by_the_input_format():
 
 @every_parts
 def test_memory_layout_cannot_be_seen(parts):
-    fmt = QFormat(16, 8)
     state = np.random.RandomState(4)
     x, y = state.uniform(-1, 1, (6, 5)), state.uniform(-1, 1, (6, 3))
-    for kind in (np.float64, np.float32, np.int32):
-        if kind is np.int32:
+    for kind, bits in ((np.float64, 16), (np.float32, 16), (np.int32, 16), (np.int64, 40)):
+        fmt = QFormat(bits, 8)
+        if kind in (np.int32, np.int64):
             u, v = intmlp.quantize(x, fmt), intmlp.quantize(y, fmt)
+            assert u.dtype == v.dtype == kind
         else:
             u, v = x.astype(kind), y.astype(kind)
         results = []

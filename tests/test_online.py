@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from intmlp import MLP, LayerFormats, Parts, QFormat, leaky_relu, linear, relu
+from intmlp import MLP, Accumulator, LayerFormats, Parts, QFormat, leaky_relu, linear, relu
 from support import (
     EVERY_ROUNDING,
     FLAVOURS,
@@ -479,6 +479,17 @@ def test_stochastic_rounding_with_float_parts_takes_the_other_path(backend, tens
         net = MLP([5, 4, 3], LayerFormats(**formats | {tensor: fmt}), input_format=plain,
                   parts=parts)  # fmt: skip
         assert net._net.trains_online(1, 8, 3) == (not refused and backend != "python")
+
+
+@every_float
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+def test_accumulator_with_float_parts(backend, parts, overflow):
+    """Float sums enter none, and take the path; fixed ones take the other."""
+    net = MLP([5, 4, 3], QFormat(16, 8), accumulator=Accumulator(9, overflow), parts=parts, seed=1)
+    if "fixed" in (parts.forward, parts.backward):
+        assert not net._net.trains_online(1, 12, 3)
+    else:
+        check(net, *real_samples(net, np.random.RandomState(2), 12), 3, backend, oracle=True)
 
 
 @every_float

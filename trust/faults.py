@@ -661,6 +661,14 @@ FAULTS = (
     Fault(
         "proof",
         ONLINE,
+        "if (net->accumulator.bits && raw) return false;",
+        "",
+        "online sums are exact where an accumulator overflows",
+        "test_accumulator.py::test_online_training",
+    ),
+    Fault(
+        "proof",
+        ONLINE,
         "if (raw && layer->b && below.frac > 30) return false;",
         "if (raw && layer->b && below.frac > 31) return false;",
         "a bias whose one is 2**31 trains online",
@@ -725,6 +733,16 @@ FAULTS = (
         "",
         "lanes after the last eight are not packed",
         "test_kernels.py::test_sizes_of_tiles_and_panels",
+    ),
+    Fault(
+        "tail",
+        PACK,
+        "for (int64_t step = 0; step < k || step == 0; step += CHUNK)\n"
+        "      for (int64_t lane = 0;",
+        "for (int64_t step = 0; step < k; step += CHUNK)\n      for (int64_t lane = 0;",
+        "no panels are packed for sums of nothing",
+        "test_matmul.py::test_empty",
+        isa="avx512",
     ),
     Fault(
         "tail",
@@ -842,6 +860,14 @@ FAULTS = (
         "((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))",
         "partial sums of floats are added in another order",
         "test_mlp.py::test_random_networks",
+    ),
+    Fault(
+        "order",
+        ARRAYS,
+        "case IM_SOURCE_I64: LOAD(int64_t); break;",
+        "case IM_SOURCE_I64: stride = 8; LOAD(int64_t); break;",
+        "wide raw inputs of float parts are read as if nothing lay between them",
+        "test_mlp.py::test_memory_layout_cannot_be_seen",
     ),
     Fault(
         "order",

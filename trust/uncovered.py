@@ -82,6 +82,7 @@ CONSTANT = "a constant, once the function is inlined"
 
 # Branches that cannot be taken; the other branches of the same lines count.
 NEVER_TAKEN = [
+    Entry("intmlp/selftest.py", "case Training()", PYTHON, "there is no other kind of question"),
     *[
         Entry("src/*", what, ALL, ENUMERATION)
         for what in (
@@ -105,12 +106,6 @@ NEVER_TAKEN = [
     Entry("src/gemm/cut_tpl.h", "switch (scheme)", ("avx512",), NO_SCHEME, "cut_steps1"),
     Entry("src/gemm/cut_tpl.h", "switch (scheme)", ("avx512",), NO_SCHEME, "cut_steps[48]", 2),
     Entry("src/gemm/cut_tpl.h", "of_a", ("avx512",), ONE_OPERAND, "cut_steps*"),
-    Entry(
-        "src/gemm/pack_tpl.h",
-        "from.step_stride % 4 == 0",
-        LOOPS,
-        "the arrays of Python's calls are aligned",
-    ),
     Entry("src/arith/round_tpl.h", "switch (rounding)", ALL, FLOOR, "im_round_more*"),
     Entry("src/arith/round_tpl.h", "switch (rounding)", SHARED, WORDLESS, "im_round_more"),
     Entry("src/arith/round_tpl.h", "switch (rounding)", LOOPS, IN_64, "*_32"),
@@ -172,13 +167,6 @@ NEVER_TAKEN = [
     Entry("src/arith/wide.h", "p.limb[1] >> 63", ("avx2", "avx512"), "squares alone are made so"),
     Entry("src/gemm/gemm.c", "size <= PTRDIFF_MAX", SHARED, IN_64_BITS),
     Entry("src/gemm/gemm.h", "b == 0", SHARED, "layers have inputs", "im_room"),
-    Entry(
-        "src/gemm/pack_tpl.h",
-        "step == 0",
-        LOOPS,
-        "NumPy's empty arrays have strides of zero",
-        "pack",
-    ),
     Entry("src/net/train.c", "bool fits", SHARED, IN_64_BITS, "im_own", 2),
     Entry("src/net/train.c", "work->used = fits", SHARED, IN_64_BITS, "im_own"),
     *[
@@ -202,7 +190,6 @@ NEVER_TAKEN = [
 ]
 
 PROCESSOR = "the processor that measured has AVX-512 and what belongs to it"
-EXAMPLES = "of the random examples one in ten is tried, which do not always come there"
 BY_CHANCE = "two threads that ask at the same moment"
 
 # Branches that could be taken, and are not.
@@ -210,7 +197,6 @@ NOT_TAKEN = [
     Entry("intmlp/__main__.py", "__name__", PYTHON, "what is imported is not run"),
     Entry("intmlp/_config.py", "for line in cpuinfo", PYTHON, "Linux on other processors"),
     Entry("intmlp/_locks.py", "register_at_fork", PYTHON, "Windows has no forks"),
-    Entry("intmlp/selftest.py", "case Training()", PYTHON, "there is no other kind of question"),
     Entry("intmlp/study/cluster.py", "if client.status", PYTHON, ENDED, sometimes=True),
     Entry("src/cpu/avx*.c", "__builtin_cpu_supports", LOOPS, PROCESSOR, "supported", 3),
     Entry("src/cpu/dispatch.c", "supported()", SHARED, PROCESSOR, "im_isas"),
@@ -220,14 +206,4 @@ NOT_TAKEN = [
     Entry("src/cpu/threads.c", "if (started[i])", SHARED, "a system without a thread to spare"),
     Entry("src/gemm/gemm.c", "im_take(&spare_token)", SHARED, BY_CHANCE, sometimes=True),
     Entry("src/net/softmax_tpl.h", "1 << 22", LOOPS, "a layer of four million outputs"),
-    Entry("src/net/online.c", "net->accumulator.bits && raw", SHARED, EXAMPLES, sometimes=True),
-    Entry("src/gemm/sink_tpl.h", "UPDATE)", LOOPS, EXAMPLES, "sink_i64", sometimes=True),
-    Entry(
-        "src/arith/loops_tpl.h",
-        "case IM_SOURCE_I64: LOAD(int64_t)",
-        LOOPS,
-        EXAMPLES,
-        branches=3,
-        sometimes=True,
-    ),
 ]

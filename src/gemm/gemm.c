@@ -283,8 +283,7 @@ static im_status keep(const im_product* p, im_packed* kept) {
   const im_kernel* kernel = im_select(p->isa, bounds, p->k);
   while (!kept->valid || kept->kernel != kernel) {
     uint64_t lane_size = im_lane_size(kernel->scheme, false, p->k);
-    /* 64 more: a head may stand where there is no step */
-    uint64_t size = im_room((uint64_t)round_up(p->n, kernel->lanes), lane_size) + 64;
+    uint64_t size = im_room((uint64_t)round_up(p->n, kernel->lanes), lane_size);
     if (kept->size < size) {
       im_packed_free(kept);
       kept->panels = size <= PTRDIFF_MAX ? malloc((size_t)size) : NULL;

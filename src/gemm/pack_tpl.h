@@ -207,8 +207,7 @@ IM_INLINE im_range pack_chunk(im_scheme scheme, bool of_a, im_strided from, int 
   if (from.elem == IM_I64) {
     gather_i64(from, lanes, steps, width, chunk.i64);
     range = cut_i64(scheme, of_a, chunk.i64, width, here, head);
-  } else if (from.lane_stride == 4 && from.step_stride % 4 == 0 && lanes == width &&
-             steps == CHUNK) {
+  } else if (from.lane_stride == 4 && lanes == width && steps == CHUNK) {
     const int32_t* v = (const int32_t*)from.data;
     ptrdiff_t stride = from.step_stride / 4;
     for (int i = 0; i < CHUNK; i++) /* rows are far apart: ask for those of the next chunk */
@@ -251,6 +250,7 @@ static im_range pack_at(im_scheme scheme, bool of_a, im_strided from, int64_t la
 static im_range pack(im_scheme scheme, bool of_a, im_strided from, int64_t lanes, int64_t k,
                      int width, int unit, void* panels) {
   im_range seen = {0, 0};
+  /* Where k is 0 there is a head all the same, at which the sums begin. */
 #define PACK \
   seen = im_union(seen, pack_at(scheme, of_a, from, lanes, lane, step, k, width, unit, panels))
   if (from.lane_stride == (ptrdiff_t)im_elem_size(from.elem)) {
