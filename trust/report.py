@@ -7,11 +7,14 @@ its short form alone, its figures are of that, as the command beside them says.
 """
 
 import json
+import os
+import platform
 from pathlib import Path
 
 import jinja2
 
-from check import CHECKOUT, WORK
+import intmlp
+from check import CHECKOUT, WORK, run
 from faults import EQUIVALENT
 
 
@@ -20,6 +23,18 @@ class Records(dict):
 
     def __missing__(self, check):
         raise SystemExit(f"no record of {check}: run python trust/{check}.py first")
+
+
+def machine():
+    """Return what the checks run on."""
+    config = intmlp.show_config()
+    clang = run("clang", "--version").partition("\n")[0]
+    return {
+        **config,
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} with {' '.join(platform.libc_ver())}",
+        "compilers": f"{config['build']} and {clang}",
+    }
 
 
 def main():
@@ -36,8 +51,9 @@ def main():
         keep_trailing_newline=True,
         finalize=lambda value: f"{value:,}" if isinstance(value, int) else value,
     ).get_template("reliability.md.j2")
+    text = template.render(found=found, equivalent=EQUIVALENT, machine=machine())
     page = CHECKOUT / "docs" / "reliability.md"
-    page.write_text(template.render(found=found, equivalent=EQUIVALENT), encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
     print(f"wrote {page.relative_to(CHECKOUT)}")
 
 
