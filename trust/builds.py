@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 
-from check import CHECKOUT, WORK
+from check import CHECKOUT, WORK, need
 
 # How setup.py has C read, whatever the optimisation.
 LANGUAGE = ("-std=c11", "-ffp-contract=off", "-fno-trapping-math")
@@ -34,6 +34,7 @@ def build(name, cc="gcc", cflags="", ldflags="", python=sys.executable, options=
 
     The commands that did it stand there in build.log; `options` are those of setup.py's build_ext.
     """
+    need(cc)
     folder = WORK / "builds" / name
     copy(SOURCES, folder)
     with (folder / "build.log").open("w") as log:

@@ -20,6 +20,7 @@ PACKAGES = {
     "i686-linux-gnu-gcc": "gcc-i686-linux-gnu libc6-dev-i386-cross",
     "x86_64-w64-mingw32-gcc": "gcc-mingw-w64-x86-64",
     "clang": "clang libclang-rt-14-dev",
+    "gcov": "gcc",
     "unshare": "util-linux",
     "wine": "wine wine64",
     **dict.fromkeys(("qemu-aarch64", "qemu-s390x", "qemu-i386", "qemu-x86_64"), "qemu-user"),

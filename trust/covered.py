@@ -26,7 +26,7 @@ from pathlib import Path
 import coverage
 
 from builds import FORKS, build, suite
-from check import CHECKOUT, WORK, command_line, record, run
+from check import CHECKOUT, WORK, command_line, need, record, run
 from uncovered import NEVER_TAKEN, NOT_TAKEN, UNCOVERED
 
 # Functions that are always inlined into others count by themselves.
@@ -254,6 +254,7 @@ def measure(short):
 
 def main():
     short = command_line(__doc__, "some of the tests, without the list").parse_args().short
+    need("gcov", *(() if short else ("aarch64-linux-gnu-gcc", "qemu-aarch64")))
     rows = measure(short)
     look_up(rows)
     least, table, wrong = LEAST_SHORT if short else LEAST, {}, []

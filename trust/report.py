@@ -14,7 +14,7 @@ from pathlib import Path
 import jinja2
 
 import intmlp
-from check import CHECKOUT, WORK, run
+from check import CHECKOUT, WORK, need, run
 from faults import EQUIVALENT
 
 
@@ -28,7 +28,8 @@ class Records(dict):
 def machine():
     """Return what the checks run on."""
     config = intmlp.show_config()
-    clang = run("clang", "--version").partition("\n")[0]
+    need("clang")
+    clang = run("clang", "--version", where=CHECKOUT).partition("\n")[0]
     return {
         **config,
         "cores": os.cpu_count(),

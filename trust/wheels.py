@@ -105,7 +105,6 @@ def same_bytes(first, second):
 def without_network():
     """Return the command that runs another without a network, where this system has it."""
     unshare = ["unshare", "--map-root-user", "--net"]
-    need("unshare")
     run(*unshare, "true")  # which needs the right to do so
     return unshare
 
@@ -248,6 +247,7 @@ def tag(wheel):
 def main():
     """Run the check."""
     short = command_line(__doc__, "this Python and system alone").parse_args().short
+    need("git", "gcc", "unshare")
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     tools = environment("tools", *TOOLS)
