@@ -3,12 +3,15 @@
 import argparse
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+import intmlp
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 WORK = CHECKOUT / "build" / "trust"  # all that the checks build, and what they found
@@ -27,6 +30,13 @@ PACKAGES = {
 }
 
 _started = time.monotonic()
+_commit = subprocess.run(
+    ["git", "describe", "--always", "--dirty", "--abbrev=7"],
+    cwd=CHECKOUT,
+    capture_output=True,
+    text=True,
+    check=True,
+).stdout.strip()
 
 
 def command_line(doc, short):
@@ -82,13 +92,37 @@ def read_selftest(printed):
     return SelfTest(int(agreeing), int(digests), names.split(", "), offered[1].split())
 
 
+def machine():
+    """Return what the checks run on."""
+    config = intmlp.show_config()
+    compilers = [
+        run(name, "--version", where=CHECKOUT).partition("\n")[0]
+        for name in ("gcc", "clang")
+        if shutil.which(name)
+    ]
+    return {
+        "cpu": config["cpu"],
+        "cores": os.cpu_count(),
+        "backends": config["backends"].split(),
+        "system": f"{platform.system()} with {' '.join(platform.libc_ver())}",
+        "python": config["python"],
+        "numpy": config["numpy"],
+        "compilers": compilers,
+    }
+
+
 def record(check, short, **figures):
-    """Keep the figures of a check that held, with the command that found them.
+    """Keep the figures of a check that held, with the command that found them, where, and of what.
 
     `check` is the name of the script, `short` whether this was its short form.
     """
-    command = f"python trust/{check}.py" + " --short" * short
-    found = {"command": command, "seconds": round(time.monotonic() - _started), **figures}
+    found = {
+        "command": f"python trust/{check}.py" + " --short" * short,
+        "commit": _commit,
+        "machine": machine(),
+        "seconds": round(time.monotonic() - _started),
+        **figures,
+    }
     folder = WORK / ("short" if short else "long")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{check}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
