@@ -27,7 +27,7 @@ test: ## the whole test suite, over every backend
 
 # The checks of trust/, each a script that says what it does, with a --short form. The report of the
 # long ones is docs/reliability.md.
-CHECKS := golden machines wheels static mutants free_threaded sanitizers fuzz covered
+CHECKS := golden machines wheels static mutants concurrency free_threaded sanitizers fuzz covered
 
 trust: ## every check of reliability in its long form (hours); writes docs/reliability.md
 	$(call install,trust)

@@ -80,16 +80,20 @@ class SelfTest(NamedTuple):
     digests: int
     tested: list  # the backends
     offered: list  # those that this processor has, and Python
+    seconds: float
 
 
 def read_selftest(printed):
     """Return the counts and backends in the output of `intmlp selftest`."""
     offered = re.search(r"^backends: (.*)$", printed, re.MULTILINE)
-    summary = re.search(r"^(\d+) of (\d+) digests agree on (.*), in", printed, re.MULTILINE)
+    summary = re.search(
+        r"^(\d+) of (\d+) digests agree on (.*), in ([\d.]+) s$", printed, re.MULTILINE
+    )
     if not offered or not summary:
         raise SystemExit(f"this is not the output of intmlp selftest:\n{printed}")
-    agreeing, digests, names = summary.groups()
-    return SelfTest(int(agreeing), int(digests), names.split(", "), offered[1].split())
+    agreeing, digests, names, seconds = summary.groups()
+    tested = names.split(", ")
+    return SelfTest(int(agreeing), int(digests), tested, offered[1].split(), float(seconds))
 
 
 def machine():

@@ -109,9 +109,11 @@ def guided(name, command, seconds, seed):
         re.search(rf"{word} +cov: (\d+) ft: (\d+) corp: (\d+)", printed)
         for word in ("INITED", "DONE")
     )
+    counters = re.search(r"\((\d+) inline 8-bit counters\)", printed)
     return {
         "executions": int(re.search(r"number_of_executed_units: (\d+)", printed)[1]),
         "edges": int(ended[1]),
+        "all_edges": int(counters[1]) if counters else None,  # atheris counts them as it goes
         "new_edges": int(ended[1]) - int(begun[1]),
         "features": int(ended[2]),
         "corpus": int(ended[3]),

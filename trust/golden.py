@@ -9,7 +9,7 @@ installed; the long one runs it on builds without and with optimisation, too.
 import sys
 
 from builds import build
-from check import CHECKOUT, WORK, command_line, read_selftest, record, run
+from check import CHECKOUT, WORK, command_line, machine, read_selftest, record, run
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
 import answers
@@ -38,6 +38,8 @@ def main():
     for name, (cc, cflags) in {} if short else BUILDS.items():
         print(f"built by {name}")
         tests.append(agreeing(build(f"golden {name}", cc, cflags)))
+    if any(test.tested != machine()["backends"] for test in tests):
+        raise SystemExit(f"a build lacks a backend: {[test.tested for test in tests]}")
 
     questions = {group: selftest.questions(group) for group in selftest.GROUPS}
     asked = [question for of_group in questions.values() for question in of_group]
@@ -61,7 +63,9 @@ def main():
         sizes=len({tuple(asked.network["sizes"]) for asked in networks}),
         backends=tests[0].tested,
         builds=len(tests),
-        digests=sum(test.agreeing for test in tests),
+        digests=sum(test.digests for test in tests),
+        agreeing=sum(test.agreeing for test in tests),
+        selftest_seconds=tests[0].seconds,
     )
 
 

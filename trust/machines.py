@@ -90,7 +90,7 @@ def compared(name, machine, program, batches):
     isas, numbers, started = collections.defaultdict(collections.Counter), 0, time.monotonic()
     for calls in batches:
         status, served, printed = vectors.compare(program, calls, machine.run)
-        agree = re.search(r"^\d+ calls and (\d+) numbers agree$", printed, re.M)
+        agree = re.search(rf"^{len(calls)} calls and (\d+) numbers agree$", printed, re.M)
         if status or not agree:
             raise SystemExit(f"{name} ends in {status}\n{printed}")
         numbers += int(agree[1])

@@ -24,12 +24,14 @@ LOOPS = ("scalar", "avx2", "avx512")
 SHARED = ("shared C",)
 ALL = SHARED + LOOPS
 PYTHON = ("Python",)
+BINDING = ("_core.pyx",)
 
 NO_SCHEME = "no kernel of this instruction set takes words of this scheme in panels of this width"
 IN_64 = "stochastic rounding works on 64 bits"
 WORDLESS = "what is rounded here has no random words"
 FLOOR = "the floor adds nothing, and is not asked for what it adds"
 ENDED = "another call may be the first to see the end of a cluster"
+CYTHON = "of this line there is nothing but what Cython does where something fails"
 JOINED = "floats are made of sums that join nothing"
 
 UNCOVERED = [
@@ -45,6 +47,23 @@ UNCOVERED = [
         sometimes=True,
     ),
     Entry("intmlp/estimators.py", "raise NotImplementedError", PYTHON, "both estimators have it"),
+    *[
+        Entry("intmlp/_backend/_core.pyx", what, BINDING, CYTHON, sometimes=True)
+        for what in (
+            "global im_serving",
+            "cdef int frac = 0",
+            "bias_velocities, steps):",
+            "c = &self.net.layers[i]",
+            "cdef im_layer *last = ",
+            "int64_t first, int64_t count, int lr_shift,",
+        )
+    ],
+    Entry(
+        "intmlp/_backend/_core.pyx",
+        "no memory for the layers of this network",
+        BINDING,
+        "a system without some hundred bytes to spare",
+    ),
     Entry("src/cpu/threads.c", "work(context, i);", SHARED, "a system without a thread to spare"),
     Entry("src/gemm/sink_tpl.h", "case IM_TO_FLOAT:", LOOPS, JOINED),
     Entry("src/gemm/sink_tpl.h", "case IM_DISCARD: return;", LOOPS, JOINED),

