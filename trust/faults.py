@@ -1368,7 +1368,8 @@ FAULTS = (
         "                with self._lock:\n                    steps",
         "                if True:\n                    steps",
         "two threads train one network at once",
-        "test_mlp.py::test_calls_on_one_network_take_turns",
+        "test_mlp.py::test_calls_on_one_network_take_turns "
+        "test_concurrency.py::test_two_threads_train_one_network",
     ),
     Fault(
         "checks",
