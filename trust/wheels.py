@@ -223,7 +223,8 @@ def oldest_glibc(sdist, tools):
         LDSHARED=f"{compiler} -shared",
     )
     wheel = repaired(one(folder, "*.whl"), tools)
-    selftest(wheel, machine()["backends"])
+    # The runtime of this compiler does not tell what a processor has.
+    selftest(wheel, ["c:scalar", "python"])
     return wheel
 
 
