@@ -52,6 +52,9 @@ def build(name, cc="gcc", cflags="", ldflags="", python=sys.executable, options=
 SHORT_SET = ("-m", "not long")
 SHORT_EFFORT = "0.1"
 
+# A process for each processor; one that has no test left takes some of another's.
+ON_ALL = ("-n", str(os.cpu_count()), "--dist", "worksteal")
+
 # This test forks beside threads. What a sanitizer, and what coverage.py, lock at that moment stays
 # locked in the child, which waits for ever.
 FORKS = "tests/test_concurrency.py::test_children_of_forks_compute_while_the_parent_does"

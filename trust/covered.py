@@ -23,7 +23,7 @@ from pathlib import Path
 
 import coverage
 
-from builds import FORKS, build, suite
+from builds import FORKS, ON_ALL, build, suite
 from check import CHECKOUT, WORK, command_line, need, record, run
 from uncovered import NEVER_TAKEN, NOT_TAKEN, UNCOVERED
 
@@ -214,7 +214,7 @@ def counting(name, flags=""):
 
 def run_tests(folder, *arguments, **environment):
     """Run the short set of the tests on a build."""
-    if suite(folder, "-q", "-n", "2", *arguments, short=True, **environment).returncode:
+    if suite(folder, "-q", *ON_ALL, *arguments, short=True, **environment).returncode:
         sys.exit("tests failed")
 
 

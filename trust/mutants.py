@@ -23,7 +23,7 @@ from functools import partial
 from subprocess import PIPE
 from typing import NamedTuple
 
-from builds import SUITE, build, copy
+from builds import ON_ALL, SUITE, build, copy
 from check import CHECKOUT, WORK, command_line, record
 from faults import FAULTS, Fault
 
@@ -309,7 +309,7 @@ def main():
     copy(SUITE, FOLDER / "suite")
     control = " ".join(sorted({name for fault in faults for name in tests_of(fault).split()}))
     backends = {backend_of(base, fault, turn) for turn, fault in enumerate(faults)}
-    done = run_tests(base.folder, control, backends, "-n", str(os.cpu_count()))
+    done = run_tests(base.folder, control, backends, *ON_ALL)
     if done.returncode:
         raise SystemExit(f"the tests fail without a fault:\n{done.stdout[-3000:]}")
     outcomes = plant_named(base, faults)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from builds import FORKS, LANGUAGE, build, copy, suite
+from builds import FORKS, LANGUAGE, ON_ALL, build, copy, suite
 from check import CHECKOUT, WORK, command_line, machine, need, record, run
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
@@ -261,7 +261,7 @@ def address(short):
     counted = FOLDER / "tests.xml"
     which = [f"tests/{name}" for name in CORE] if short else ["tests"]
     which += [f"--deselect={name}" for name in ELSEWHERE]
-    options = ("-q", "-x", "--capture=sys", "-n", str(os.cpu_count()), "-p", "no:cacheprovider")
+    options = ("-q", "-x", "--capture=sys", *ON_ALL, "-p", "no:cacheprovider")
     done = suite(folder, *options, f"--junitxml={counted}", *which, short=True, **sanitized(folder))
     clean("the test suite", done.returncode)
     tests = ElementTree.parse(counted).getroot().find("testsuite")
