@@ -70,8 +70,9 @@ VALGRIND = ("valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full")
 
 
 class Plant(NamedTuple):
-    """A fault: the file, what stands there, what is put in its place, and what is said of it."""
+    """A fault: what it is, its file, what stands there, what is put in its place, what is said."""
 
+    what: str
     file: str
     right: str
     wrong: str
@@ -81,11 +82,28 @@ class Plant(NamedTuple):
 PLANTS = {
     "address": (
         Plant(
-            "src/arith/arrays.c", "size(elem), n, frac", "size(elem), n + 1, frac", "heap-buffer"
+            "an overrun of one entry on the heap",
+            "src/arith/arrays.c",
+            "size(elem), n, frac",
+            "size(elem), n + 1, frac",
+            "heap-buffer",
         ),
-        Plant("src/net/train.c", "Z = im_own(work, count", "Z = im_own(work, count - 1", "-poison"),
-        Plant("src/cpu/threads.c", "int n = ", "int n = 0x7fffffff + ", "signed integer overflow"),
         Plant(
+            "an overrun of a tensor within its block",
+            "src/net/train.c",
+            "Z = im_own(work, count",
+            "Z = im_own(work, count - 1",
+            "-poison",
+        ),
+        Plant(
+            "a signed overflow",
+            "src/cpu/threads.c",
+            "int n = ",
+            "int n = 0x7fffffff + ",
+            "signed integer overflow",
+        ),
+        Plant(
+            "lost memory",
             "src/cpu/threads.c",
             "_threads = n;",
             "_threads = n; void* volatile p = malloc(9); p = NULL;",
@@ -94,16 +112,30 @@ PLANTS = {
     ),
     "threads": (
         Plant(
+            "a race that changes no result",
             "src/cpu/threads.c",
             "  work(context, 0)",
             "  work(context, 1), work(context, 0)",
             "data race",
         ),
-        Plant("src/net/observe.c", "work->scratch.threads = 1;", "", "data race"),
-        Plant("src/gemm/gemm.c", "  if (im_take(&spare_token)) {", "  if (true) {", "data race"),
+        Plant(
+            "counts that threads add up at once",
+            "src/net/observe.c",
+            "work->scratch.threads = 1;",
+            "",
+            "data race",
+        ),
+        Plant(
+            "memory that several callers take at once",
+            "src/gemm/gemm.c",
+            "  if (im_take(&spare_token)) {",
+            "  if (true) {",
+            "data race",
+        ),
     ),
     "memory": (
         Plant(
+            "memory that was never written",
             "src/net/train.c",
             "calloc(work->used + PIECE - 1, 1)",
             "malloc(work->used + PIECE)",
@@ -112,6 +144,7 @@ PLANTS = {
     ),
     "implicit": (
         Plant(
+            "a conversion that loses bits",
             "src/arith/arrays.c",
             "  isa->loops->quantize(v",
             "  volatile char x = 300 + n; isa->loops->quantize(v",
@@ -203,7 +236,7 @@ def seen(what, plant, printed):
         sys.exit(f"{printed}\n{what} does not see {plant}")
     for path in FOUND.iterdir():
         path.unlink()
-    print(f"{what} sees: {plant.wrong.strip()}", flush=True)
+    print(f"{what} sees: {plant.what}", flush=True)
 
 
 def sanitized(folder, options="detect_leaks=0"):
@@ -335,7 +368,8 @@ def main():
     if not short:
         figures |= compared("implicit", "clang", IMPLICIT, calls, control, isas)
     figures |= address(short)
-    plants = sum(len(PLANTS[name]) for name in PLANTS if not short or name != "implicit")
+    planted = [plants for name, plants in PLANTS.items() if not short or name != "implicit"]
+    plants = [plant.what for plants in planted for plant in plants]
     record("sanitizers", short, plants=plants, **figures)
 
 
