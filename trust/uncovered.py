@@ -31,6 +31,7 @@ IN_64 = "stochastic rounding works on 64 bits"
 WORDLESS = "what is rounded here has no random words"
 FLOOR = "the floor adds nothing, and is not asked for what it adds"
 ENDED = "another call may be the first to see the end of a cluster"
+INTERRUPTED = "interrupts hang on a lock of coverage.py, or are tried without it"
 CYTHON = "of this line there is nothing but what Cython does where something fails"
 JOINED = "floats are made of sums that join nothing"
 
@@ -38,6 +39,10 @@ UNCOVERED = [
     *[
         Entry("intmlp/_locks.py", "", PYTHON, "forks hang on a lock of coverage.py", name)
         for name in ("_hold", "_release")
+    ],
+    *[
+        Entry("intmlp/_backend/fallback/train.py", what, PYTHON, INTERRUPTED, "Net.train")
+        for what in ("except KeyboardInterrupt:", "_write(writes)  # all of it", "raise")
     ],
     Entry(
         "intmlp/study/cluster.py",
