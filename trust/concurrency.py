@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import intmlp
-from builds import suite
+from builds import ON_ALL, suite
 from check import WORK, command_line, record
 
 TESTS = ("tests/test_concurrency.py", "tests/test_threads.py")
@@ -34,7 +34,7 @@ def tried(folder, effort, *options, python=sys.executable):
 def main():
     """Run the check on the installed package."""
     short = command_line(__doc__, "as many rounds as in the suite").parse_args().short
-    figures = tried(Path(intmlp.__file__).parents[1], 1 if short else 10)
+    figures = tried(Path(intmlp.__file__).parents[1], 1 if short else 10, *ON_ALL)
     record("concurrency", short, **figures)
 
 
