@@ -1,9 +1,12 @@
 """Builds of the core with other compilers and flags, and the test suite on them."""
 
+import collections
 import os
 import shutil
 import subprocess
 import sys
+from typing import NamedTuple
+from xml.etree import ElementTree
 
 from check import CHECKOUT, WORK, need
 
@@ -75,3 +78,19 @@ def suite(folder, *arguments, short=False, python=sys.executable, **environment)
         cwd=tests,
         env={**os.environ, "PYTHONPATH": str(folder), **environment},
     )
+
+
+class Results(NamedTuple):
+    """How many tests passed, and the sums of what they recorded."""
+
+    passed: int
+    recorded: collections.Counter
+
+
+def read_results(path):
+    """Return what pytest wrote to its option `--junitxml`, where no test failed."""
+    tests = ElementTree.parse(path).getroot().find("testsuite")
+    recorded = collections.Counter()
+    for each in tests.iter("property"):
+        recorded[each.get("name")] += int(each.get("value"))
+    return Results(int(tests.get("tests")) - int(tests.get("skipped")), recorded)

@@ -30,13 +30,6 @@ PACKAGES = {
 }
 
 _started = time.monotonic()
-_commit = subprocess.run(
-    ["git", "describe", "--always", "--dirty", "--abbrev=7"],
-    cwd=CHECKOUT,
-    capture_output=True,
-    text=True,
-    check=True,
-).stdout.strip()
 
 
 def command_line(doc, short):
@@ -73,6 +66,11 @@ def run(*command, where=WORK, **variables):
     return done.stdout
 
 
+# Of the moment at which a check begins: a record must not name what came while it ran.
+need("git")
+_commit = run("git", "describe", "--always", "--dirty", "--abbrev=7", where=CHECKOUT).strip()
+
+
 class SelfTest(NamedTuple):
     """What `intmlp selftest` printed."""
 
@@ -96,6 +94,11 @@ def read_selftest(printed):
     return SelfTest(int(agreeing), int(digests), tested, offered[1].split(), float(seconds))
 
 
+def backends():
+    """Return the backends that the installed package has on this machine."""
+    return intmlp.show_config()["backends"].split()
+
+
 def machine():
     """Return what the checks run on."""
     config = intmlp.show_config()
@@ -107,7 +110,7 @@ def machine():
     return {
         "cpu": config["cpu"],
         "cores": os.cpu_count(),
-        "backends": config["backends"].split(),
+        "backends": backends(),
         "system": f"{platform.system()} with {' '.join(platform.libc_ver())}",
         "python": config["python"],
         "numpy": config["numpy"],

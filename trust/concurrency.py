@@ -5,13 +5,11 @@
 These are tests of the suite, with more rounds; what they did is added up from what they record.
 """
 
-import collections
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
 import intmlp
-from builds import ON_ALL, suite
+from builds import ON_ALL, read_results, suite
 from check import WORK, command_line, record
 
 TESTS = ("tests/test_concurrency.py", "tests/test_threads.py")
@@ -23,12 +21,8 @@ def tried(folder, effort, *options, python=sys.executable):
     arguments = ("-q", f"--junitxml={counted}", *options, *TESTS)
     if suite(folder, *arguments, python=python, INTMLP_TEST_EFFORT=str(effort)).returncode:
         sys.exit("a test failed")
-    tests = ElementTree.parse(counted).getroot().find("testsuite")
-    done = collections.Counter()
-    for each in tests.iter("property"):
-        done[each.get("name")] += int(each.get("value"))
-    passed = int(tests.get("tests")) - int(tests.get("skipped"))
-    return {"effort": effort, "tests": passed, "done": dict(done)}
+    results = read_results(counted)
+    return {"effort": effort, "tests": results.passed, "done": dict(results.recorded)}
 
 
 def main():

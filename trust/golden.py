@@ -9,7 +9,7 @@ installed; the long one runs it on builds without and with optimisation, too.
 import sys
 
 from builds import build
-from check import CHECKOUT, WORK, command_line, machine, read_selftest, record, run
+from check import CHECKOUT, WORK, backends, command_line, read_selftest, record, run
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
 import answers
@@ -38,7 +38,7 @@ def main():
     for name, (cc, cflags) in {} if short else BUILDS.items():
         print(f"built by {name}")
         tests.append(agreeing(build(f"golden {name}", cc, cflags)))
-    if any(test.tested != machine()["backends"] for test in tests):
+    if any(test.tested != backends() for test in tests):
         raise SystemExit(f"a build lacks a backend: {[test.tested for test in tests]}")
 
     questions = {group: selftest.questions(group) for group in selftest.GROUPS}

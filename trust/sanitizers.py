@@ -23,10 +23,9 @@ import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree import ElementTree
 
-from builds import FORKS, LANGUAGE, ON_ALL, build, copy, suite
-from check import CHECKOUT, WORK, command_line, machine, need, record, run
+from builds import FORKS, LANGUAGE, ON_ALL, build, copy, read_results, suite
+from check import CHECKOUT, WORK, backends, command_line, need, record, run
 
 sys.path.insert(0, str(CHECKOUT / "tests"))
 import vectors
@@ -297,10 +296,9 @@ def address(short):
     options = ("-q", "-x", "--capture=sys", *ON_ALL, "-p", "no:cacheprovider")
     done = suite(folder, *options, f"--junitxml={counted}", *which, short=True, **sanitized(folder))
     clean("the test suite", done.returncode)
-    tests = ElementTree.parse(counted).getroot().find("testsuite")
     return {
         "backends": names,
-        "tests": int(tests.get("tests")) - int(tests.get("skipped")),
+        "tests": read_results(counted).passed,
         "elsewhere": ELSEWHERE,
     }
 
@@ -360,7 +358,7 @@ def main():
     FOUND.mkdir(parents=True)
     calls = vectors.calls(1)
     control = [*calls[:2], calls[-1]]
-    isas = {name[2:] for name in machine()["backends"] if name != "python"}
+    isas = {name[2:] for name in backends() if name != "python"}
     figures = threads()
     some = calls[::40] if short else calls
     without = isas - {"avx512"}  # which valgrind does not know

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 import tomllib
 
 from builds import LANGUAGE
-from check import CHECKOUT, WORK, command_line, machine, need, read_selftest, record, run
+from check import CHECKOUT, WORK, backends, command_line, need, read_selftest, record, run
 
 FOLDER = WORK / "wheels"
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -163,21 +163,21 @@ def look_into(sdist, wheels, tools):
         run(tools, "-c", validate, where=FOLDER)
 
 
-def selftest(wheel, backends, python=sys.executable):
+def selftest(wheel, wanted, python=sys.executable):
     """Install a wheel in a clean environment, away from the sources, and run it there.
 
-    These backends must serve, each when it is asked for, and no other.
+    The backends that are wanted must serve, each when it is asked for, and no other.
     """
     installed = environment(f"env {wheel.name}", wheel, python=python)
-    for backend in backends:
+    for backend in wanted:
         info = run(installed.parent / "intmlp", "info", INTMLP_BACKEND=backend)
         if f"backend: {backend}\n" not in info:
             raise SystemExit(f"INTMLP_BACKEND={backend} gives\n{info}")
     print(f"self-test of {wheel.name}")
     printed = run(installed.parent / "intmlp", "selftest", where=FOLDER)
     print(printed)
-    if read_selftest(printed).tested != backends:
-        raise SystemExit(f"{wheel.name} has not the backends {backends}")
+    if read_selftest(printed).tested != wanted:
+        raise SystemExit(f"{wheel.name} has not the backends {wanted}")
     return installed
 
 
@@ -207,7 +207,7 @@ def other_pythons(sdist):
             continue  # the name is there, the interpreter is not
         folder = FOLDER / name
         run(python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, sdist)
-        selftest(one(folder, "*.whl"), machine()["backends"], python)
+        selftest(one(folder, "*.whl"), backends(), python)
         done.append(name.removeprefix("python"))
     return done
 
@@ -255,7 +255,7 @@ def tag(wheel):
 def main():
     """Run the check."""
     short = command_line(__doc__, "this Python and system alone").parse_args().short
-    need("git", "gcc", "unshare")
+    need("gcc", "unshare")
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     tools = environment("tools", *TOOLS)
@@ -271,7 +271,7 @@ def main():
         figures["files"][path.name] = path.stat().st_size
     best = repaired(wheel, tools)
     figures["tag"] = tag(best)
-    installed = selftest(best, machine()["backends"])
+    installed = selftest(best, backends())
     must_fail(installed, "-c", "import intmlp; intmlp.show_config()", says="c:none",
               INTMLP_BACKEND="c:none")  # fmt: skip
     installed = selftest(pure, ["python"])
